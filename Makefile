@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# One makefile, no recursion into folders. `make help` lists the targets.
+#
+#   V=1                     show commands
+#   O=DIR                   build into DIR (default build)
+#   SAN=address,undefined   build with sanitizers (into O-san unless O is given)
+
+VERSION := 0.1.0
+
+ifdef SAN
+O ?= build-san
+endif
+O ?= build
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+FUZZ_CC ?= clang
+PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
+LOCALSTATEDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/var,$(PREFIX)/var)
+RUNDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/run,$(PREFIX)/run)
+
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
+
+PKGS := json-c libelf libcrypto
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -ljson-c -lelf -lcrypto)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
+	-Wpointer-arith -Wcast-align -Wwrite-strings -Wformat=2
+CPPFLAGS += -I. -D_GNU_SOURCE -DVP_VERSION='"$(VERSION)"' -DVP_SYSCONFDIR='"$(SYSCONFDIR)"' \
+	-DVP_LOCALSTATEDIR='"$(LOCALSTATEDIR)"' -DVP_RUNDIR='"$(RUNDIR)"' -DVP_DATADIR='"$(PREFIX)/share/vpatch"'
+CFLAGS ?= -O2 -g
+BASE_CFLAGS := -std=gnu11 $(WARN) -fno-strict-aliasing -fvisibility=hidden -fstack-protector-strong $(PKG_CFLAGS)
+ifdef SAN
+BASE_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+BASE_LDFLAGS += -fsanitize=$(SAN)
+endif
+
+# Rooms, lowest floor first. Everything below the command line goes into one archive, out of
+# which the linker takes what a program names.
+ROOMS := protocol arch arch/x86-64 arch/arm64 qmp vmm-agent vmm-agent/base vmm-agent/host \
+	vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain
+LIB_SRCS := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
+CLI_SRCS := $(sort $(wildcard vmm-agent/cli/*.c))
+TESTLIB_SRCS := $(sort $(wildcard tests/lib/*.c))
+UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
+FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+TOOL_SRCS := $(sort $(wildcard tests/tools/*.c))
+C_ALL := $(LIB_SRCS) $(CLI_SRCS) $(TESTLIB_SRCS) $(UNIT_SRCS) $(FUZZ_SRCS) $(TOOL_SRCS)
+H_ALL := $(sort $(shell git ls-files '*.h' 2>/dev/null))
+
+obj = $(patsubst %.c,$(O)/%.o,$(1))
+LIB := $(O)/libvpatch-all.a
+TESTLIB := $(O)/libvpatch-test.a
+UNITS := $(patsubst %.c,$(O)/%,$(UNIT_SRCS))
+TOOLS := $(patsubst %.c,$(O)/%,$(TOOL_SRCS))
+FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
+
+.PHONY: all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
+	fuzzers install uninstall clean help man
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(O)/vpatch
+
+help:
+	@echo 'make            build the vpatch command'
+	@echo 'make demo       install what is missing, boot a stock Debian kernel, patch it, revert (ARCH=arm64)'
+	@echo 'make check      install what is missing, build, run every test'
+	@echo 'make check-long the longer rows          make soak     the full counts (SCALE=1)'
+	@echo 'make bench      window and command times, as ratios'
+	@echo 'make lint       floors, include paths, names   make tidy cppcheck   static analysis'
+	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
+	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR=   make uninstall clean'
+	@echo 'Variables: O=DIR V=1 SAN=address,undefined CC= CFLAGS='
+
+# --- building ---------------------------------------------------------------------------------
+
+$(O)/%.o: %.c Makefile
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(call obj,$(LIB_SRCS))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(TESTLIB): $(call obj,$(TESTLIB_SRCS))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(O)/vpatch: $(call obj,$(CLI_SRCS)) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+
+units: $(UNITS)
+$(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS) -lpthread
+
+tools: $(TOOLS)
+$(O)/tests/tools/%: $(O)/tests/tools/%.o $(TESTLIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+
+# Fuzzers are built whole by clang, library and all, so that coverage guides them.
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_LIB_OBJS := $(patsubst %.c,$(O)/fuzz/%.o,$(LIB_SRCS) $(TESTLIB_SRCS))
+fuzzers: $(FUZZERS)
+$(O)/fuzz/%.o: %.c Makefile
+	$(call say,FUZZCC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) $(CPPFLAGS) $(BASE_CFLAGS) -Wno-unknown-warning-option -O1 -g $(FUZZ_FLAGS) $(FUZZ_EXTRA) -MMD -MP -c -o $@ $<
+$(O)/fuzz/libvpatch-all.a: $(FUZZ_LIB_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(O)/tests/fuzz/%: $(O)/fuzz/tests/fuzz/%.o $(O)/fuzz/libvpatch-all.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $(FUZZ_EXTRA) -o $@ $^ $(PKG_LIBS) -lpthread
+
+-include $(patsubst %.o,%.d,$(call obj,$(C_ALL)) $(FUZZ_LIB_OBJS) $(patsubst %.c,$(O)/fuzz/%.o,$(FUZZ_SRCS)))
+
+# protocol/ must build freestanding for every guest architecture.
+FREESTANDING_CC := gcc aarch64-linux-gnu-gcc riscv64-linux-gnu-gcc arm-linux-gnueabihf-gcc powerpc64le-linux-gnu-gcc
+FREESTANDING := $(foreach c,$(FREESTANDING_CC),$(patsubst %.c,$(O)/freestanding/$(c)/%.o,$(wildcard protocol/*.c)))
+freestanding: $(FREESTANDING)
+define freestanding_rule
+$(O)/freestanding/$(1)/%.o: %.c Makefile
+	$$(call say,FREE,$(1) $$<)
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(1) -std=gnu11 $(WARN) -I. -O2 -ffreestanding -nostdinc \
+		-isystem $$$$($(1) -print-file-name=include) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach c,$(FREESTANDING_CC),$(eval $(call freestanding_rule,$(c))))
+
+# --- checking ---------------------------------------------------------------------------------
+
+lint:
+	$(Q)tests/lint.sh
+
+fmt:
+	$(Q)git ls-files '*.c' '*.h' | xargs -r clang-format -i
+
+tidy:
+	$(Q)printf '%s\n' $(LIB_SRCS) $(CLI_SRCS) | xargs -P 2 -n 4 sh -c \
+		'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu11 $(PKG_CFLAGS) 2>/dev/null' sh
+
+cppcheck:
+	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,portability \
+		-I. -D__x86_64__ --suppress=missingIncludeSystem -j 2 $(LIB_SRCS) $(CLI_SRCS)
+
+demo check check-long soak bench fuzz:
+	$(Q)tests/$@.sh
+
+clean:
+	rm -rf $(O) build-san

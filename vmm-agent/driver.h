@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The driver's side of the seam. A driver fills a const struct vp_driver; target.c checks every
+ * argument before it calls. Drivers keep their state behind `self`.
+ */
+#ifndef VP_DRIVER_H
+#define VP_DRIVER_H
+
+#include "vmm-agent/target.h"
+
+struct vp_driver {
+	const char *name;
+	uint32_t caps;
+	void (*close)(void *self);
+	int (*ram)(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag);
+	int (*run_state)(void *self, enum vp_run_state *ret, char words[32], struct diag *diag);
+	int (*read)(void *self, vp_gpa_t at, void *buf, size_t len);
+	int (*find_pages)(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
+			  size_t *n_ret, struct diag *diag); /* NULL: target.c reads page by page */
+	int (*peek_regs)(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag);
+	int (*arm)(void *self, enum vp_after after, struct diag *diag);
+	void (*disarm)(void *self);
+	int (*pause)(void *self, uint64_t deadline, struct diag *diag);
+	int (*takeover)(void *self, struct diag *diag);
+	int (*regs)(void *self, unsigned vcpu, struct arch_regs *ret);
+	int (*write)(void *self, vp_gpa_t at, const void *buf, size_t len);
+	int (*sync)(void *self);
+	int (*resume)(void *self);
+};
+
+/* Takes ownership of self on success only; info is copied, its strings too. */
+int vp_target_create(const struct vp_driver *driver, void *self, const struct vp_target_info *info,
+		     struct diag *diag, struct vp_target **ret) VP_MUST_USE;
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * THE SEAM. A target is a running guest; a paused is the same guest held. Writing needs a
+ * struct vp_paused, so writing to a running guest does not compile. Range, overflow and
+ * alignment checks live once, in target.c, ahead of every driver.
+ *
+ * Life of a change:
+ *
+ *   vp_arm      all preparation that needs no hold: state asked, debug channel made
+ *     vp_pause    from here the guest is held          } in the holder process,
+ *       vp_regs vp_read vp_write vp_sync               } a fork of the one that armed
+ *     vp_resume   the guest goes on as it was found    }
+ *   vp_disarm   what vp_arm made is taken away
+ *
+ * When the holder died between pause and resume, the process that armed calls vp_takeover
+ * instead of vp_pause: it holds the guest (again, or still) and ends with vp_resume as usual.
+ *
+ * Times are absolute CLOCK_MONOTONIC nanoseconds; VP_NO_DEADLINE waits for the driver's own.
+ */
+#ifndef VP_TARGET_H
+#define VP_TARGET_H
+
+#include <sys/types.h>
+
+#include "arch/arch.h"
+#include "protocol/addr.h"
+#include "protocol/err.h"
+#include "vmm-agent/base/diag.h"
+
+#define VP_NO_DEADLINE UINT64_MAX
+#define VP_VCPU_MAX    1024
+
+struct vp_target;
+struct vp_paused;
+struct vp_driver;
+
+enum vp_cap {
+	VP_CAP_REGS_LIVE = 1 << 0,   /* vp_peek_regs needs no hold worth the name */
+	VP_CAP_WRITE_DIRTY = 1 << 1, /* a write is seen by migration's dirty log */
+	VP_CAP_STORE_LIVE = 1 << 2,  /* single-copy atomic stores while the guest runs */
+	VP_CAP_DEATH_FREES = 1 << 3, /* a dead holder lets the guest go by itself */
+};
+
+enum vp_run_state {
+	VP_RUN_RUNNING,
+	VP_RUN_PAUSED, /* by its operator: it is left paused */
+	VP_RUN_MIGRATING,
+	VP_RUN_SHUTDOWN,
+	VP_RUN_PANICKED,
+	VP_RUN_OTHER, /* words in state_name */
+};
+
+/* Which VM this is, whatever name was typed: the VMM process and the VM's UUID. */
+struct vp_identity {
+	pid_t pid;
+	uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks since host boot */
+	uint8_t uuid[16];    /* all zero where the VM has none */
+};
+
+struct vp_target_info {
+	const char *name;    /* as typed, for words */
+	const char *locator; /* what opens the same target again: "qmp:/absolute/path", "pid:N" */
+	const char *driver;  /* for people; nothing decides by it */
+	const char *accel;   /* "kvm", "tcg" */
+	struct vp_identity id;
+	const struct arch_ops *arch;
+	unsigned vcpus;
+};
+
+struct vp_ram {
+	vp_gpa_t start;
+	uint64_t len;
+};
+
+void vp_target_close(struct vp_target *t); /* NULL is fine; an armed target is disarmed first */
+
+/* Stays valid and unchanged until close. */
+const struct vp_target_info *vp_target_info(const struct vp_target *t);
+uint32_t vp_target_caps(const struct vp_target *t);
+
+/* Guest RAM in ascending order, no overlap, ROM and devices left out. Owned by the target. */
+int vp_ram(struct vp_target *t, const struct vp_ram **ret, size_t *n_ret,
+	   struct diag *diag) VP_MUST_USE;
+
+/* Asks the VMM now. words (may be NULL) gets the VMM's own name of the state. */
+int vp_run_state(struct vp_target *t, enum vp_run_state *ret, char words[32],
+		 struct diag *diag) VP_MUST_USE;
+
+/* Copies guest RAM out, all of it or nothing. VP_E_RANGE outside RAM. Works held and running;
+ * while running, the bytes may be of different moments. */
+int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE;
+
+/*
+ * Finds 4 KiB-aligned pages of RAM that start with the n (at most 64) bytes of prefix, in
+ * ascending order, at most cap; *n_ret is how many were stored. VP_E_RANGE if there are more.
+ */
+int vp_find_pages(struct vp_target *t, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
+		  size_t *n_ret, struct diag *diag) VP_MUST_USE;
+
+/* Registers of one vCPU without a window: at VP_CAP_REGS_LIVE free, otherwise by a hold of the
+ * shortest kind, which the caller must have allowed. May give fewer registers than vp_regs. */
+int vp_peek_regs(struct vp_target *t, unsigned vcpu, struct arch_regs *ret,
+		 struct diag *diag) VP_MUST_USE;
+
+enum vp_after {
+	VP_AFTER_AS_FOUND, /* resume only what was running when armed */
+	VP_AFTER_RUN,      /* resume: a dead agent left it held (recover) */
+};
+
+/* Refuses a guest that is migrating, ending or being debugged. */
+int vp_arm(struct vp_target *t, enum vp_after after, struct diag *diag) VP_MUST_USE;
+void vp_disarm(struct vp_target *t);
+
+/* VP_E_DEADLINE if the hold was not complete in time: the guest then runs. */
+int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag,
+	     struct vp_paused **ret) VP_MUST_USE;
+
+/* After the holder died. The guest is held on success; VP_E_PAUSED when it may still be held and
+ * nothing could be done about it. */
+int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret) VP_MUST_USE;
+
+/* The target that is held: for vp_read and whatever reads through it. */
+struct vp_target *vp_paused_target(struct vp_paused *p);
+
+int vp_regs(struct vp_paused *p, unsigned vcpu, struct arch_regs *ret) VP_MUST_USE;
+
+/* Writes guest RAM, all of it or an error after which the bytes are in doubt. VP_E_RANGE before
+ * the first byte when it does not lie in one RAM range. */
+int vp_write(struct vp_paused *p, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+
+/* After the last write: every vCPU will execute the new bytes when it goes on. */
+int vp_sync(struct vp_paused *p) VP_MUST_USE;
+
+/* Lets the guest go on as it was found, and frees p whatever happens. VP_E_PAUSED: it may still
+ * be held. */
+int vp_resume(struct vp_paused *p) VP_MUST_USE;
+
+#endif
