@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What guest memory means: the Linux kernel that runs in a target, found from VMCOREINFO, page
+ * tables and kallsyms in guest RAM, with no help from the guest and no debug package.
+ *
+ * Everything read is hostile: a guest user can plant pages that look like ours. A candidate has
+ * to close a circle (vCPU registers, page tables, kallsyms, its own address outside the linear
+ * map); what does not is passed over, two that do are refused (VP_E_GUEST_AMBIGUOUS).
+ *
+ * A struct guest keeps copies made once at open (symbols, text layout). What may change under it
+ * (translations, flags, locks, bytes) is read afresh by every call that says "now".
+ */
+#ifndef VP_GUEST_GUEST_H
+#define VP_GUEST_GUEST_H
+
+#include "protocol/ledger.h"
+#include "vmm-agent/target.h"
+
+#define GUEST_NAME_MAX 512 /* KSYM_NAME_LEN of 6.1 and later */
+
+struct guest;
+
+enum guest_open_flag {
+	/* A hold of the shortest kind may be used to read vCPU registers that the driver cannot read
+	 * otherwise. Without it (a dry run) two candidates that only registers tell apart are refused. */
+	GUEST_MAY_HOLD = 1 << 0,
+};
+
+struct guest_info {
+	const struct arch_ops *arch;
+	char release[128];    /* OSRELEASE, as uname -r says */
+	uint8_t build_id[64]; /* of vmlinux, build_id_len bytes; 0 where VMCOREINFO has none */
+	unsigned build_id_len;
+	uint8_t boot_id[16]; /* the same for one boot of one guest, whoever reads it */
+	uint64_t kaslr;      /* KERNELOFFSET: how far the kernel was moved */
+	vp_gva_t text;       /* _stext */
+	vp_gva_t text_end;   /* _etext */
+	vp_gpa_t vmcoreinfo;
+	struct arch_mmu mmu; /* the kernel's own root */
+	size_t n_symbols;
+	bool data_symbols;   /* KALLSYMS_ALL */
+	bool registers_seen; /* the circle was closed with vCPU registers, not without */
+};
+
+/* VP_E_NOT_LINUX, VP_E_BOOTING, VP_E_PANICKED, VP_E_GUEST_CORRUPT, VP_E_GUEST_AMBIGUOUS or the target's. */
+int guest_open(struct vp_target *t, unsigned flags, struct diag *diag,
+	       struct guest **ret) VP_MUST_USE;
+void guest_close(struct guest *g);
+const struct guest_info *guest_info(const struct guest *g);
+
+/*
+ * In the window: the registers of every held vCPU agree with the kernel that was opened, and no vCPU
+ * is where a kernel that is going down would be. VP_E_GUEST_CHANGED or VP_E_PANICKED otherwise.
+ * pcs (may be NULL) gets each vCPU's program counter. Allocates nothing.
+ */
+int guest_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs,
+		     struct diag *diag) VP_MUST_USE;
+
+/* --- symbols ------------------------------------------------------------------------------ */
+
+struct guest_sym {
+	vp_gva_t addr;
+	uint64_t size; /* to the next symbol of another address */
+	char type;     /* nm's letter; '?' is never given */
+	char name[GUEST_NAME_MAX];
+};
+
+/* The symbol of that name. sympos as livepatch has it: 0 = must be unique (VP_E_SYM_AMBIGUOUS
+ * otherwise, words list the addresses), N = the Nth of that name in address order. */
+int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *diag,
+	      struct guest_sym *ret) VP_MUST_USE;
+/* The symbol that at lies in. VP_E_SYM_UNKNOWN outside all. */
+int guest_sym_at(struct guest *g, vp_gva_t at, struct guest_sym *ret) VP_MUST_USE;
+/* All, in kallsyms order; stops at and returns the first non-zero of fn. */
+int guest_sym_each(struct guest *g, int (*fn)(void *ctx, const struct guest_sym *sym),
+		   void *ctx) VP_MUST_USE;
+/* Compiler clones of a function (NAME.constprop.N, NAME.isra.N, NAME.part.N, NAME.cold excepted):
+ * calls fn for each. */
+int guest_sym_clones(struct guest *g, const char *name,
+		     int (*fn)(void *ctx, const struct guest_sym *sym), void *ctx) VP_MUST_USE;
+
+/* --- memory, now -------------------------------------------------------------------------- */
+
+int guest_xlate(struct guest *g, vp_gva_t at, struct arch_xlate *ret) VP_MUST_USE;
+/* Kernel memory by virtual address; VP_E_UNMAPPED where not mapped or where user mode may reach it. */
+int guest_read(struct guest *g, vp_gva_t at, void *buf, size_t len) VP_MUST_USE;
+/* [at, at + len) is guest kernel text: inside _stext.._etext, present, executable, not user;
+ * *gpa_ret is where it lies, contiguous over len. VP_E_UNMAPPED or VP_E_RANGE otherwise. */
+int guest_text_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret) VP_MUST_USE;
+/* The same for kernel data: present, writable, not executable, not user. */
+int guest_data_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret) VP_MUST_USE;
+
+/* --- arena: caves in kernel text, and the ledger in them ------------------------------------ */
+
+struct guest_cave {
+	vp_gva_t start; /* aligned to VP_LEDGER_ALIGN */
+	uint64_t len;   /* multiple of VP_LEDGER_ALIGN, all filler now */
+};
+
+struct guest_record {
+	struct vp_ledger l;   /* points into bytes */
+	vp_gpa_t gpa;         /* of the record, contiguous */
+	const uint8_t *bytes; /* l.size bytes, copied once */
+};
+
+/* What the arena holds, from one copy of the kernel text. Owned by the caller. */
+struct guest_arena {
+	struct guest_cave *caves; /* largest first */
+	size_t n_caves;
+	uint64_t free;                /* bytes in them */
+	struct guest_record *records; /* valid ledger records, by seq */
+	size_t n_records;
+	size_t n_damaged; /* places with the magic that are not a valid record */
+	bool newer;       /* a record of a newer format was met: the whole ledger is refused */
+	uint8_t *text;    /* the copy; records point into it */
+};
+
+/* Reads it now. Text that must not be used (entry text that KPTI clones, trampolines, idmap,
+ * hypervisor text) is never a cave. */
+int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret) VP_MUST_USE;
+void guest_arena_deinit(struct guest_arena *a);
+
+/* --- the guest's own patchers ----------------------------------------------------------------- */
+
+/* A word that is zero under mask while nobody in the guest is patching text. */
+struct guest_quiet {
+	vp_gpa_t gpa;
+	uint64_t mask;
+	char name[32]; /* "text_mutex" */
+};
+
+/* text_mutex and ftrace_lock, where they can be found; *n_ret 0 where they cannot. */
+int guest_quiet_words(struct guest *g, struct guest_quiet *ret, size_t cap, size_t *n_ret,
+		      struct diag *diag) VP_MUST_USE;
+
+/* How the guest's own tracer stands to one site. */
+struct guest_tracer {
+	bool found;        /* the ftrace record of the site could be found */
+	vp_gva_t flags_at; /* its flags word, 8 bytes of data */
+	vp_gpa_t flags_gpa;
+	uint64_t flags;
+	uint64_t
+		flags_taken; /* the value that makes ftrace leave the site alone (FTRACE_FL_DISABLED) */
+	bool taken;          /* it has that value's bit already */
+	bool idle;     /* count zero, none of ENABLED, IPMODIFY, DIRECT; taken does not matter */
+	bool covered;  /* a registered ftrace_ops would trace the function: not safe to give back */
+	char who[128]; /* who holds or covers it: "function_trace_call, klp_ftrace_handler"; "" */
+};
+
+/* Reads it now. found false (and VP_OK) where the guest has no data symbols or no BTF. */
+int guest_tracer(struct guest *g, vp_gva_t site, struct diag *diag,
+		 struct guest_tracer *ret) VP_MUST_USE;
+
+/* Says who took a site whose bytes are bytes, from what they branch to: "kprobe (int3)",
+ * "function tracer (call to ftrace_caller)", "a jump to SYMBOL+0x10". */
+void guest_site_who(struct guest *g, vp_gva_t site, const uint8_t *bytes, size_t len, char *words,
+		    size_t cap);
+
+#endif
