@@ -10,7 +10,8 @@
 
 struct vp_driver {
 	const char *name;
-	uint32_t caps;
+	/* Asked once, when the target is made: what is possible may depend on guest and host. */
+	uint32_t (*caps)(void *self);
 	void (*close)(void *self);
 	int (*ram)(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag);
 	int (*run_state)(void *self, enum vp_run_state *ret, char words[32], struct diag *diag);
@@ -25,6 +26,8 @@ struct vp_driver {
 	int (*regs)(void *self, unsigned vcpu, struct arch_regs *ret);
 	int (*write)(void *self, vp_gpa_t at, const void *buf, size_t len);
 	int (*sync)(void *self);
+	/* Once for every pause or takeover that succeeded. VP_E_PAUSED when the guest may still be
+	 * held, VP_E_DISCONNECTED when the VMM is gone. */
 	int (*resume)(void *self);
 };
 
