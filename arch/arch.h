@@ -16,6 +16,7 @@ enum arch_id { ARCH_X86_64, ARCH_ARM64, ARCH_COUNT };
 #define ARCH_INSN_MAX   16 /* bytes of the longest instruction, rounded up (x86: 15) */
 #define ARCH_WORD_MAX   8  /* bytes of the longest text edit: one aligned or covering word */
 #define ARCH_VENEER_MAX 16
+#define ARCH_ROOT_ALT   2
 
 /*
  * vCPU registers by meaning. The first rows mean the same on every architecture; the rest are
@@ -39,7 +40,7 @@ enum arch_insn_kind {
 	ARCH_INSN_NOP,
 	ARCH_INSN_BRANCH, /* unconditional, direct */
 	ARCH_INSN_CALL,   /* direct, writes the return address */
-	ARCH_INSN_TRAP,   /* int3, BRK */
+	ARCH_INSN_TRAP,   /* int3; BRK and UDF */
 	ARCH_INSN_RET,    /* any return from a function */
 };
 
@@ -75,6 +76,15 @@ struct arch_mmu {
 	unsigned granule_log; /* 12, 14 or 16; x86-64: 12 */
 	unsigned va_bits;     /* of the kernel's half: 48 or 57; arm64 39 to 52 */
 	bool lpa52;           /* arm64: 52-bit output addresses in descriptors */
+	uint32_t flags;       /* the architecture's own, from mmu_from_regs; 0 is a sound default */
+
+	/*
+	 * Other places where the root may lie, likeliest first. Registers alone do not tell a
+	 * user root under KPTI from a kernel root without it: when `root` does not map kernel text,
+	 * the caller tries these. Empty when `root` is certain.
+	 */
+	unsigned n_alt;
+	vp_gpa_t alt[ARCH_ROOT_ALT];
 };
 
 /* One translation, with the permissions of all levels combined. */
@@ -93,7 +103,7 @@ struct arch_ops {
 	const char *qemu_target; /* what QMP query-target calls it: "x86_64", "aarch64" */
 	uint16_t elf_machine;    /* ELF e_machine */
 	unsigned insn_align;     /* instructions start at multiples of this */
-	uint8_t filler[4];       /* what pads kernel text: one trap instruction, repeated */
+	uint8_t filler[4];       /* what pads kernel text: one trapping instruction, repeated */
 	unsigned filler_len;
 
 	/* Name in the VMM's gdb target description of each arch_reg, NULL where there is none. */
@@ -108,10 +118,12 @@ struct arch_ops {
 	/* Writes the trap instruction. */
 	int (*trap)(uint8_t *buf, unsigned *len_ret);
 	/* Decodes the instruction at buf, which is the guest's bytes at `at`. VP_E_RANGE if len is
-	 * too short for it, VP_E_SITE_BYTES if it is no instruction. */
+	 * too short for it, VP_E_SITE_BYTES if it is no instruction, or none that every CPU of the
+	 * architecture reads the same way. */
 	int (*decode)(const uint8_t *buf, size_t len, vp_gva_t at, struct arch_insn *ret);
 	/* Recognises the patchable entry in the first bytes of a function. VP_E_NO_SITE if there is
-	 * none; VP_E_SITE_TRACED if there is one and the site word itself is taken (call, trap). */
+	 * none; VP_E_SITE_TRACED if there is one and the site word itself is taken (call, trap);
+	 * VP_E_RANGE if len is too short to tell. 16 bytes always tell. */
 	int (*entry)(const uint8_t *buf, size_t len, vp_gva_t func, struct arch_entry *ret);
 
 	/*
@@ -130,11 +142,13 @@ struct arch_ops {
 
 	/* Derives the kernel's translation from a held vCPU's registers. VP_E_UNSUPPORTED if the
 	 * registers needed are not there or paging is off. On arm64 and x86-64 a vCPU in user
-	 * mode under KPTI gives the user root; the function maps it back where that is possible. */
+	 * mode under KPTI gives the user root; the function maps it back as far as registers tell
+	 * (see alt in struct arch_mmu). */
 	int (*mmu_from_regs)(const struct arch_regs *regs, struct arch_mmu *ret);
 	/* Walks the kernel's tables. VP_OK with present false where nothing is mapped; VP_E_UNMAPPED for
-	 * a non-canonical address; VP_E_GUEST_CORRUPT for reserved or impossible entries; the
-	 * callback's error otherwise. */
+	 * a non-canonical address; VP_E_GUEST_CORRUPT for reserved or impossible entries;
+	 * VP_E_UNSUPPORTED for an mmu that no such machine has; the callback's error otherwise.
+	 * At most one read a level; every read is one naturally aligned 8-byte entry. */
 	int (*walk)(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn read, void *ctx,
 		    struct arch_xlate *ret);
 };
