@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <string.h>
+
+#include "arch/arch.h"
+#include "arch/arm64/arm64.h"
+#include "arch/x86-64/x86-64.h"
+
+static const struct arch_ops *const tables[ARCH_COUNT] = {
+	[ARCH_X86_64] = &arch_x86_64_ops,
+	[ARCH_ARM64] = &arch_arm64_ops,
+};
+
+const struct arch_ops *arch_get(enum arch_id id)
+{
+	return (unsigned)id < ARCH_COUNT ? tables[id] : NULL;
+}
+
+const struct arch_ops *arch_by_name(const char *name)
+{
+	for (unsigned i = 0; i < ARCH_COUNT; i++)
+		if (!strcmp(name, tables[i]->name) || !strcmp(name, tables[i]->qemu_target))
+			return tables[i];
+	return NULL;
+}
+
+const struct arch_ops *arch_by_elf(uint16_t elf_machine)
+{
+	for (unsigned i = 0; i < ARCH_COUNT; i++)
+		if (tables[i]->elf_machine == elf_machine)
+			return tables[i];
+	return NULL;
+}
