@@ -71,7 +71,7 @@ help:
 	@echo 'make            build the vpatch command'
 	@echo 'make demo       install what is missing, boot a stock Debian kernel, patch it, revert (ARCH=arm64)'
 	@echo 'make check      install what is missing, build, run every test'
-	@echo 'make check-long the longer rows          make soak     the full counts (SCALE=1)'
+	@echo 'make check-long the longer rows          make soak     the full counts (SCALE=100)'
 	@echo 'make bench      window and command times, as ratios'
 	@echo 'make lint       floors, include paths, names   make tidy cppcheck   static analysis'
 	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
@@ -154,7 +154,7 @@ cppcheck:
 		-I. -D__x86_64__ --suppress=missingIncludeSystem -j 2 $(LIB_SRCS) $(CLI_SRCS)
 
 demo check check-long soak bench fuzz:
-	$(Q)tests/$@.sh
+	$(Q)O='$(O)' tests/$@.sh
 
 clean:
 	rm -rf $(O) build-san

@@ -33,7 +33,7 @@ rig_say() { echo "rig: $*" >&2; }
 
 rig_begin() {
   [ -z "$rig_dir" ] || return 0
-  rig_dir=$(mktemp -d "${TMPDIR:-/tmp}/vprig.XXXXXX") || return 1
+  rig_dir=$(mktemp -d "${TMPDIR:-/tmp}/vprig.${VP_RUN:-$$}.XXXXXX") || return 1
   trap 'rig_end' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The longer rows: the guest rows at a fifth of the full counts, each fuzzer for a while.
+set -u
+. "$(dirname "$0")/common.sh"
+prepare 'build demo arm64 check fuzz bench' "$@"
+export SCALE=${SCALE:-20} FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+
+row build 600 make -j"$(nproc)" all tools O="$O"
+for arch in ${ARCHES:-amd64 arm64}; do
+  row "long/$arch/fetch" 600 tests/linux/fetch.sh "$arch"
+  for f in tests/linux/row_*.sh; do
+    t=$(basename "$f" .sh)
+    grep -q '^# scales' "$f" || continue
+    row "long/$arch/${t#row_}" "$((300 + SCALE * 60))" "$f" "$arch"
+  done
+done
+row fuzz $((600 + FUZZ_SECONDS * 20)) tests/fuzz.sh
+row demo-amd64 300 tests/demo.sh
+row demo-arm64 300 env ARCH=arm64 tests/demo.sh
+row bench 600 tests/bench.sh
+row nothing-left 60 tests/nothing-left.sh
+tally

@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Installs what is missing, builds, runs every test: `make check`.
+#
+#   SCALE=N     percent of the full counts (default 2)
+#   ROWS='...'  only the rows that match one of these patterns, such as 'linux/amd64/*'
+#   ARCHES      guests to run (default "amd64 arm64")
+set -u
+. "$(dirname "$0")/common.sh"
+prepare 'build demo arm64 check' "$@"
+export SCALE=${SCALE:-2}
+jobs=$(nproc)
+
+row build 600 make -j"$jobs" all units tools O="$O"
+row lint 120 tests/lint.sh
+row freestanding 120 tests/rows/freestanding.sh
+row cppcheck 300 tests/rows/static.sh cppcheck
+row tidy 600 tests/rows/static.sh clang-tidy
+row install 120 tests/rows/install.sh
+row killstep 60 tests/rows/killstep.sh
+row deps 60 tests/rows/deps.sh
+
+for f in tests/unit/test_*.c; do
+  t=$(basename "$f" .c)
+  row "unit/$t" 120 tests/rows/unit.sh "$O/tests/unit/$t"
+done
+row build-san 900 make -j"$jobs" SAN=address,undefined O="$O/san" all units
+for f in tests/unit/test_*.c; do
+  t=$(basename "$f" .c)
+  row "san/$t" 240 tests/rows/unit.sh "$O/san/tests/unit/$t"
+done
+row build-fuzz 900 tests/rows/fuzz.sh build
+for f in tests/fuzz/fuzz_*.c; do
+  [ -e "$f" ] || continue
+  t=$(basename "$f" .c)
+  row "corpus/${t#fuzz_}" 120 tests/rows/fuzz.sh replay "${t#fuzz_}"
+done
+
+for arch in ${ARCHES:-amd64 arm64}; do
+  row "linux/$arch/fetch" 600 tests/linux/fetch.sh "$arch"
+  for f in tests/linux/row_*.sh; do
+    t=$(basename "$f" .sh)
+    row "linux/$arch/${t#row_}" 600 "$f" "$arch"
+  done
+done
+row nothing-left 60 tests/nothing-left.sh
+tally

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# What the targets demo, check, check-long, soak, bench and fuzz share. Source this from bash.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+: "${O:=build}"
+case $O in /*) ;; *) O=$root/$O ;; esac
+: "${VP_KERNELS:=$O/kernels}"
+export O VP_KERNELS
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+  bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' yellow=$'\e[33m' plain=$'\e[0m'
+else
+  bold='' green='' red='' yellow='' plain=''
+fi
+
+# as_owner ARG...: root installs packages, everything else runs as whoever owns the clone, so that
+# `sudo make` leaves no root-owned files in it. Call it with the script's own arguments, after
+# deps.sh. Under sudo that is $SUDO_USER, unless root owns the clone.
+as_owner() {
+  local owner home
+  [ "$(id -u)" = 0 ] || return 0
+  owner=$(stat -c %U "$root")
+  [ "$owner" != root ] || return 0
+  home=$(getent passwd "$owner" | cut -d: -f6)
+  mkdir -p "$O" && chown "$owner:" "$O" || exit 1
+  exec runuser -u "$owner" -- env HOME="${home:-/}" USER="$owner" LOGNAME="$owner" "$0" "$@"
+}
+
+# Packages, then the owner. A missing package is no reason to stop for somebody without root: the
+# rows that need it skip and say so.
+prepare() {
+  local tags=$1
+  shift
+  # shellcheck disable=SC2086
+  tests/deps.sh $tags || [ $? = 77 ] || exit 1
+  as_owner "$@"
+}
+
+# --- rows -----------------------------------------------------------------------------------
+
+passed=0 failed=0 skipped=0
+logs=$O/logs
+
+row_wanted() {
+  local pattern
+  [ -n "${ROWS:-}" ] || return 0
+  for pattern in $ROWS; do
+    # shellcheck disable=SC2053
+    [[ $1 == $pattern ]] && return 0
+  done
+  return 1
+}
+
+# row NAME SECONDS COMMAND...: runs COMMAND with its output in a log. 0 passes, 77 skips, else
+# and after SECONDS it fails and the log's tail is shown.
+# ROWS, if set, is a list of patterns: only rows that match one run.
+row() {
+  local name=$1 limit=$2 r start=$SECONDS log why
+  shift 2
+  row_wanted "$name" || return 0
+  log=$logs/$name.log
+  mkdir -p "${log%/*}"
+  timeout -k 15 "$limit" "$@" >"$log" 2>&1 </dev/null
+  r=$?
+  case $r in
+    0)
+      passed=$((passed + 1))
+      echo "${green}ok${plain}   $name ($((SECONDS - start)))"
+      ;;
+    77)
+      skipped=$((skipped + 1))
+      why=$(grep -v '^$' "$log" | tail -n 1)
+      echo "${yellow}SKIP${plain} $name ($((SECONDS - start))): $why"
+      ;;
+    *)
+      failed=$((failed + 1))
+      [ $r != 124 ] && [ $r != 137 ] || echo "timed out after $limit seconds" >>"$log"
+      echo "${red}FAIL${plain} $name ($((SECONDS - start))): exit $r, log in $log"
+      tail -n 30 "$log" | sed 's/^/     | /'
+      ;;
+  esac
+}
+
+# Marks every process started from here on and every temporary directory of a guest, so that
+# nothing-left.sh can find them.
+export VP_RUN=$$.$RANDOM
+
+# tally: the closing line, and the exit code. VP_TALLY names a file in which several runs add up.
+tally() {
+  if [ -n "${VP_TALLY:-}" ]; then echo "$passed $failed $skipped" >>"$VP_TALLY"; fi
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ]
+}
