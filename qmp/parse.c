@@ -41,6 +41,7 @@ void qmp_parser_reset(struct qmp_parser *p)
 	p->depth = 0;
 	p->in_string = false;
 	p->escaped = false;
+	p->number = 0;
 	p->skip_line = false;
 }
 
@@ -74,6 +75,68 @@ static int frame_string(struct qmp_parser *p, char c)
 	return QMP_OK;
 }
 
+/*
+ * RFC 8259, 6. json-c 0.16 forgets what it has seen of a number when a piece ends inside it, and
+ * then takes 12-34; so the grammar is held here.
+ */
+enum number { NO_NUMBER, MINUS, ZERO, INT, DOT, FRAC, EXP, EXP_SIGN, EXP_DIGIT };
+
+static enum number number_begin(char c)
+{
+	if (c == '-')
+		return MINUS;
+	if (c == '0')
+		return ZERO;
+	return c > '0' && c <= '9' ? INT : NO_NUMBER;
+}
+
+/* Where c leads from a place inside a number; NO_NUMBER if it is no part of one there. */
+static enum number number_next(enum number at, char c)
+{
+	bool digit = c >= '0' && c <= '9';
+
+	switch (at) {
+	case MINUS:
+		return c != '-' ? number_begin(c) : NO_NUMBER;
+	case ZERO:
+	case INT:
+		if (digit)
+			return at == INT ? INT : NO_NUMBER;
+		if (c == '.')
+			return DOT;
+		return c == 'e' || c == 'E' ? EXP : NO_NUMBER;
+	case DOT:
+		return digit ? FRAC : NO_NUMBER;
+	case FRAC:
+		if (digit)
+			return FRAC;
+		return c == 'e' || c == 'E' ? EXP : NO_NUMBER;
+	case EXP:
+		if (c == '+' || c == '-')
+			return EXP_SIGN;
+		return digit ? EXP_DIGIT : NO_NUMBER;
+	case EXP_SIGN:
+	case EXP_DIGIT:
+		return digit ? EXP_DIGIT : NO_NUMBER;
+	default:
+		return number_begin(c);
+	}
+}
+
+static int frame_number(struct qmp_parser *p, char c)
+{
+	enum number at = p->number;
+	enum number next = number_next(at, c);
+
+	p->number = (unsigned char)next;
+	if (next != NO_NUMBER || at == NO_NUMBER)
+		return QMP_OK;
+	/* A number ended: it must be whole, and nothing of another one may touch it. */
+	if (at != ZERO && at != INT && at != FRAC && at != EXP_DIGIT)
+		return QMP_E_PROTO;
+	return c == '-' || c == '+' || c == '.' || (c >= '0' && c <= '9') ? QMP_E_PROTO : QMP_OK;
+}
+
 static int frame_open(struct qmp_parser *p, size_t weight)
 {
 	if (p->depth == QMP_DEPTH_MAX)
@@ -93,6 +156,8 @@ static int frame_byte(struct qmp_parser *p, char c)
 		return QMP_E_TOOBIG;
 	if (p->in_string)
 		return frame_string(p, c);
+	if (frame_number(p, c) < 0)
+		return QMP_E_PROTO;
 	switch (c) {
 	case '"':
 		p->in_string = true;
@@ -110,7 +175,8 @@ static int frame_byte(struct qmp_parser *p, char c)
 		return QMP_OK;
 	case 'N':
 	case 'I':
-		return QMP_E_PROTO; /* json-c reads NaN and Infinity, JSON has neither */
+	case '\'':
+		return QMP_E_PROTO; /* json-c reads NaN, Infinity and 'keys', JSON has none */
 	default:
 		return (unsigned char)c < 0x20 && !is_space(c) ? QMP_E_PROTO : QMP_OK;
 	}

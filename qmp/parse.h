@@ -25,7 +25,8 @@ struct qmp_parser {
 	unsigned depth;
 	bool in_string;
 	bool escaped;
-	bool skip_line; /* discarding up to the next newline */
+	unsigned char number; /* where in a number; see parse.c */
+	bool skip_line;       /* discarding up to the next newline */
 };
 
 int qmp_parser_init(struct qmp_parser *p) QMP_USE_RESULT;

@@ -66,7 +66,7 @@ static void test_parse_messages_need_no_line_each(void **state)
 {
 	static const char text[] =
 		" {\"return\":{}}{\"a\":[1,\"}{\\\"\"]}\r\n\r\n{\r\n  \"event\" :\r\n"
-		"  \"X\", \"data\": {\"y\": -1.5e3}\r\n}\r\n";
+		"  \"X\", \"data\": {\"y\": -1.5e3, \"z\": [0, -0.0, 10, 1E+2]}\r\n}\r\n";
 	unsigned n;
 	size_t cut;
 
@@ -96,6 +96,16 @@ static void test_parse_refuses_what_is_not_json(void **state)
 		"{\x02}",
 		"}",
 		"{\"a\":NaN}",
+		"{\"a\":12-34}",
+		"{\"a\":1.2.3}",
+		"{\"a\":1e5e5}",
+		"{\"a\":1e-+5}",
+		"{\"a\":01}",
+		"{\"a\":1.}",
+		"{\"a\":-}",
+		"{\"a\":+1}",
+		"{\"a\":1e}",
+		"{\"a\":.5}",
 		"{\"a\":\"\\q\"}",
 		"\xff",
 		"{\"a\":Infinity}",
