@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Every architecture's table is whole and agrees with itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/arch.h"
+#include "arch/arm64/regs.h"
+#include "arch/x86-64/regs.h"
+
+#define AT 0xffffffff81000000ull
+
+static void test_every_slot_of_every_table_is_filled(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const struct arch_ops *a = arch_get((enum arch_id)i);
+
+		assert_non_null(a);
+		assert_int_equal(a->id, i);
+		assert_non_null(a->name);
+		assert_non_null(a->qemu_target);
+		assert_int_not_equal(a->elf_machine, 0);
+		assert_int_not_equal(a->insn_align, 0);
+		assert_in_range(a->filler_len, 1, sizeof(a->filler));
+		assert_non_null(a->reg_names);
+		assert_non_null(a->reg_names[ARCH_REG_PC]);
+		assert_non_null(a->reg_names[ARCH_REG_SP]);
+		assert_non_null(a->nop);
+		assert_non_null(a->branch);
+		assert_non_null(a->call);
+		assert_non_null(a->trap);
+		assert_non_null(a->decode);
+		assert_non_null(a->entry);
+		assert_non_null(a->reloc);
+		assert_non_null(a->reloc_is_branch);
+		assert_non_null(a->reloc_name);
+		assert_non_null(a->veneer);
+		assert_non_null(a->mmu_from_regs);
+		assert_non_null(a->walk);
+	}
+	assert_null(arch_get(ARCH_COUNT));
+}
+
+static void test_a_table_is_found_by_each_of_its_names(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const struct arch_ops *a = arch_get((enum arch_id)i);
+
+		assert_ptr_equal(arch_by_name(a->name), a);
+		assert_ptr_equal(arch_by_name(a->qemu_target), a);
+		assert_ptr_equal(arch_by_elf(a->elf_machine), a);
+	}
+	assert_null(arch_by_name(""));
+	assert_null(arch_by_name("x86"));
+	assert_null(arch_by_elf(0));
+	assert_null(arch_by_elf(3)); /* EM_386 */
+}
+
+static void test_register_names_are_distinct(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const char *const *names = arch_get((enum arch_id)i)->reg_names;
+
+		for (unsigned j = 0; j < ARCH_REG_MAX; j++)
+			for (unsigned k = 0; k < j; k++)
+				if (names[j] && names[k])
+					assert_string_not_equal(names[j], names[k]);
+	}
+	assert_string_equal(arch_get(ARCH_X86_64)->reg_names[X86_64_REG_CR3], "cr3");
+	assert_string_equal(arch_get(ARCH_ARM64)->reg_names[ARM64_REG_TTBR1], "TTBR1_EL1");
+}
+
+static void test_what_a_table_writes_it_reads_back(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const struct arch_ops *a = arch_get((enum arch_id)i);
+		uint8_t buf[ARCH_INSN_MAX] = {0};
+		struct arch_insn insn;
+		unsigned len;
+
+		assert_int_equal(a->branch(buf, vp_gva(AT), vp_gva(AT + 0x1230), &len), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(insn.kind, ARCH_INSN_BRANCH);
+		assert_int_equal(insn.len, len);
+		assert_int_equal(insn.target.v, AT + 0x1230);
+		assert_true(len <= ARCH_WORD_MAX);
+
+		assert_int_equal(a->call(buf, vp_gva(AT), vp_gva(AT - 0x1230), &len), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(insn.kind, ARCH_INSN_CALL);
+		assert_int_equal(insn.target.v, AT - 0x1230);
+
+		assert_int_equal(a->trap(buf, &len), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(insn.kind, ARCH_INSN_TRAP);
+		assert_int_equal(insn.len, len);
+
+		assert_int_equal(a->decode(a->filler, a->filler_len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(insn.kind, ARCH_INSN_TRAP);
+		assert_int_equal(insn.len, a->filler_len);
+	}
+}
+
+static void test_a_nop_is_one_instruction_of_just_its_length(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const struct arch_ops *a = arch_get((enum arch_id)i);
+		unsigned found = 0;
+
+		for (unsigned len = 0; len <= 20; len++) {
+			uint8_t buf[32];
+			struct arch_insn insn;
+			int r;
+
+			memset(buf, 0xa5, sizeof(buf));
+			r = a->nop(buf, len);
+			assert_int_equal(buf[r < 0 ? 0 : len], 0xa5);
+			if (r < 0) {
+				assert_int_equal(r, VP_E_RANGE);
+				continue;
+			}
+			found++;
+			assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+			assert_int_equal(insn.kind, ARCH_INSN_NOP);
+			assert_int_equal(insn.len, len);
+		}
+		assert_int_equal(found, a->id == ARCH_X86_64 ? 9 : 1);
+	}
+}
+
+static void test_reloc_names_and_kinds_agree_with_reloc(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARCH_COUNT; i++) {
+		const struct arch_ops *a = arch_get((enum arch_id)i);
+		unsigned named = 0, branches = 0;
+
+		for (uint32_t type = 0; type < 0x800; type++) {
+			uint8_t loc[8] = {0};
+			int r = a->reloc(loc, 0, type, vp_gva(AT), AT, 0);
+
+			/* Without a byte to write, only a type that writes nothing succeeds. */
+			assert_true(r == VP_OK || r == VP_E_RANGE || r == VP_E_RELOC);
+			if (!a->reloc_name(type)) {
+				assert_int_equal(r, VP_E_RELOC);
+				assert_false(a->reloc_is_branch(type));
+				continue;
+			}
+			named++;
+			branches += a->reloc_is_branch(type);
+			assert_memory_equal(a->reloc_name(type), "R_", 2);
+		}
+		assert_true(named > 10);
+		assert_int_equal(branches, a->id == ARCH_X86_64 ? 1 : 2);
+		assert_null(a->reloc_name(UINT32_MAX));
+		assert_int_equal(a->reloc(NULL, 0, UINT32_MAX, vp_gva(AT), 0, 0), VP_E_RELOC);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_slot_of_every_table_is_filled),
+		cmocka_unit_test(test_a_table_is_found_by_each_of_its_names),
+		cmocka_unit_test(test_register_names_are_distinct),
+		cmocka_unit_test(test_what_a_table_writes_it_reads_back),
+		cmocka_unit_test(test_a_nop_is_one_instruction_of_just_its_length),
+		cmocka_unit_test(test_reloc_names_and_kinds_agree_with_reloc),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
