@@ -89,14 +89,13 @@ static const struct row rows[] = {
 	ROW(290, PREL, MOVZK, 16, 0, 0, false, "MOVW_PREL_G1_NC"),
 	ROW(291, PREL, MOVNZ, 32, 49, 0, false, "MOVW_PREL_G2"),
 	ROW(292, PREL, MOVZK, 32, 0, 0, false, "MOVW_PREL_G2_NC"),
-	ROW(293, PREL, MOVZK, 48, 0, 0, false, "MOVW_PREL_G3"),
+	ROW(293, PREL, MOVNZ, 48, 0, 0, false, "MOVW_PREL_G3"),
 	ROW(299, ABS, IMM12, 4, 0, 0, true, "LDST128_ABS_LO12_NC"),
 	ROW(307, REFUSED, 0, 0, 0, 0, false, "GOTREL64"),
 	ROW(308, REFUSED, 0, 0, 0, 0, false, "GOTREL32"),
 	ROW(309, REFUSED, 0, 0, 0, 0, false, "GOT_LD_PREL19"),
 	ROW(311, REFUSED, 0, 0, 0, 0, false, "ADR_GOT_PAGE"),
 	ROW(312, REFUSED, 0, 0, 0, 0, false, "LD64_GOT_LO12_NC"),
-	ROW(314, PREL, DATA32, 0, 32, 0, false, "PLT32"),
 };
 
 static const struct row *find(uint32_t type)

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Relocations: byte for byte what ld makes of the same object, and each limit of overflow. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <gelf.h>
+#include <libelf.h>
+
+#include <cmocka.h>
+
+#include "arch/arch.h"
+#include "protocol/bytes.h"
+#include "tests/lib/dis.h"
+
+#define SLOT      8u   /* one relocated word, padded */
+#define EACH      120u /* relocations of each type */
+#define CASES_MAX (48u * EACH)
+
+static uint64_t rng = 0xa4093822299f31d0ull; /* the same sequence in every run */
+
+static uint64_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng;
+}
+
+/* One type: what its value may be, as the ABI documents say, and the word it is applied to. */
+struct row {
+	uint32_t type;
+	bool place;     /* the value is relative to the place */
+	bool page;      /* ... of 4 KiB pages */
+	unsigned align; /* of the value */
+	int64_t lo;
+	int64_t hi; /* inclusive */
+	uint32_t word;
+	int below, above; /* the error one step beyond, VP_OK where the value may wrap */
+};
+
+#define S(bits)  -(1ll << ((bits)-1)), (1ll << ((bits)-1)) - 1
+#define U(bits)  0, (1ll << (bits)) - 1
+#define ANY      INT64_MIN, INT64_MAX
+#define REACH    VP_E_REACH, VP_E_REACH
+#define NO_CHECK VP_OK, VP_OK
+
+static const struct row x86_rows[] = {
+	{1, false, false, 1, ANY, 0, NO_CHECK}, /* 64 */
+	{2, true, false, 1, S(32), 0, REACH},   /* PC32 */
+	{4, true, false, 1, S(32), 0, REACH},   /* PLT32 */
+	{10, false, false, 1, U(32), 0, REACH}, /* 32 */
+	{11, false, false, 1, S(32), 0, REACH}, /* 32S */
+	{12, false, false, 1, U(16), 0, REACH}, /* 16 */
+	{13, true, false, 1, S(16), 0, REACH},  /* PC16 */
+	{14, false, false, 1, S(8), 0, REACH},  /* 8 */
+	{15, true, false, 1, S(8), 0, REACH},   /* PC8 */
+	{24, true, false, 1, ANY, 0, NO_CHECK}, /* PC64 */
+};
+
+#define MOVZ 0xd2800003u
+#define MOVK 0xf2800003u
+
+static const struct row arm64_rows[] = {
+	{257, false, false, 1, ANY, 0, NO_CHECK},              /* ABS64 */
+	{258, false, false, 1, U(32), 0, REACH},               /* ABS32 */
+	{259, false, false, 1, U(16), 0, REACH},               /* ABS16 */
+	{260, true, false, 1, ANY, 0, NO_CHECK},               /* PREL64 */
+	{261, true, false, 1, S(32), 0, REACH},                /* PREL32 */
+	{262, true, false, 1, S(16), 0, REACH},                /* PREL16 */
+	{263, false, false, 1, U(16), MOVZ, REACH},            /* MOVW_UABS_G0 */
+	{264, false, false, 1, ANY, MOVK, NO_CHECK},           /* MOVW_UABS_G0_NC */
+	{265, false, false, 1, U(32), MOVZ | 1 << 21, REACH},  /* MOVW_UABS_G1 */
+	{266, false, false, 1, ANY, MOVK | 1 << 21, NO_CHECK}, /* MOVW_UABS_G1_NC */
+	{267, false, false, 1, U(48), MOVZ | 2 << 21, REACH},  /* MOVW_UABS_G2 */
+	{268, false, false, 1, ANY, MOVK | 2 << 21, NO_CHECK}, /* MOVW_UABS_G2_NC */
+	{269, false, false, 1, ANY, MOVK | 3 << 21, NO_CHECK}, /* MOVW_UABS_G3 */
+	{270, false, false, 1, S(17), MOVZ, REACH},            /* MOVW_SABS_G0 */
+	{271, false, false, 1, S(33), MOVZ | 1 << 21, REACH},  /* MOVW_SABS_G1 */
+	{272, false, false, 1, S(49), MOVZ | 2 << 21, REACH},  /* MOVW_SABS_G2 */
+	{273, true, false, 4, S(21), 0x58000003, REACH},       /* LD_PREL_LO19: ldr x3 */
+	{274, true, false, 1, S(21), 0x10000003, REACH},       /* ADR_PREL_LO21: adr x3 */
+	{275, true, true, 1, S(33), 0x90000003, REACH},        /* ADR_PREL_PG_HI21: adrp x3 */
+	{276, true, true, 1, S(33), 0x90000003, NO_CHECK},     /* ADR_PREL_PG_HI21_NC */
+	{277, false, false, 1, ANY, 0x91000063, NO_CHECK},     /* ADD_ABS_LO12_NC: add x3, x3 */
+	{278, false, false, 1, ANY, 0x39400063, NO_CHECK},     /* LDST8: ldrb w3, [x3] */
+	{279, true, false, 4, S(16), 0x37280003, REACH},       /* TSTBR14: tbnz w3, #5 */
+	{280, true, false, 4, S(21), 0xb4000003, REACH},       /* CONDBR19: cbz x3 */
+	{282, true, false, 4, S(28), 0x14000000, REACH},       /* JUMP26: b */
+	{283, true, false, 4, S(28), 0x94000000, REACH},       /* CALL26: bl */
+	{284, false, false, 2, ANY, 0x79400063, NO_CHECK},     /* LDST16: ldrh w3, [x3] */
+	{285, false, false, 4, ANY, 0xb9400063, NO_CHECK},     /* LDST32: ldr w3, [x3] */
+	{286, false, false, 8, ANY, 0xf9400063, NO_CHECK},     /* LDST64: ldr x3, [x3] */
+	{287, true, false, 1, S(17), MOVZ, REACH},             /* MOVW_PREL_G0 */
+	{288, true, false, 1, ANY, MOVK, NO_CHECK},            /* MOVW_PREL_G0_NC */
+	{289, true, false, 1, S(33), MOVZ | 1 << 21, REACH},   /* MOVW_PREL_G1 */
+	{290, true, false, 1, ANY, MOVK | 1 << 21, NO_CHECK},  /* MOVW_PREL_G1_NC */
+	{291, true, false, 1, S(49), MOVZ | 2 << 21, REACH},   /* MOVW_PREL_G2 */
+	{292, true, false, 1, ANY, MOVK | 2 << 21, NO_CHECK},  /* MOVW_PREL_G2_NC */
+	{293, true, false, 1, ANY, MOVZ | 3 << 21, NO_CHECK},  /* MOVW_PREL_G3 */
+	{299, false, false, 16, ANY, 0x3dc00063, NO_CHECK},    /* LDST128: ldr q3, [x3] */
+};
+
+struct suite {
+	enum arch_id arch;
+	const char *as, *ld;
+	uint64_t base;
+	const struct row *rows;
+	size_t n;
+};
+
+static const struct suite suites[] = {
+	{ARCH_X86_64, "as", "ld", 0xffffffff81000000ull, x86_rows,
+	 sizeof(x86_rows) / sizeof(x86_rows[0])},
+	{ARCH_ARM64, "aarch64-linux-gnu-as", "aarch64-linux-gnu-ld", 0xffff800010000000ull,
+	 arm64_rows, sizeof(arm64_rows) / sizeof(arm64_rows[0])},
+};
+
+/* A value that the type can hold: its limits first, then some of everything between. */
+static int64_t value_of(const struct row *row, unsigned i)
+{
+	uint64_t span = (uint64_t)row->hi - (uint64_t)row->lo;
+	int64_t v;
+
+	if (i == 0)
+		v = row->lo;
+	else if (i == 1)
+		v = row->hi;
+	else if (i == 2)
+		v = 0;
+	else if (i % 2)
+		v = (int64_t)((uint64_t)row->lo +
+			      (span == UINT64_MAX ? rnd() : rnd() % (span + 1)));
+	else /* small ones too, of either sign */
+		v = (int64_t)(rnd() >> (rnd() % 64)) * (row->lo < 0 && rnd() % 2 ? -1 : 1);
+	v &= -(int64_t)row->align;
+	return v < row->lo ? row->lo : v > row->hi ? row->hi & -(int64_t)row->align : v;
+}
+
+/* The symbol value that gives `v` at P with addend A. */
+static uint64_t symbol_for(const struct row *row, uint64_t p, int64_t addend, uint64_t v)
+{
+	if (row->page)
+		p &= ~0xfffull;
+	return v + (row->place ? p : 0) - (uint64_t)addend;
+}
+
+static const char *short_name(const struct suite *s, const struct row *row)
+{
+	const char *name = arch_get(s->arch)->reloc_name(row->type);
+
+	assert_non_null(name);
+	return name;
+}
+
+struct link {
+	char dir[64];
+	uint8_t in[CASES_MAX * SLOT];
+	uint8_t out[CASES_MAX * SLOT];
+	uint64_t sym[CASES_MAX];
+	int64_t addend[CASES_MAX];
+	size_t n;
+};
+
+static FILE *create(const struct link *l, const char *name)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", l->dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	return f;
+}
+
+/* The object and the linker script that says where its symbols are. */
+static void write_sources(const struct suite *s, struct link *l)
+{
+	FILE *asm_file = create(l, "in.s"), *script = create(l, "in.ld");
+
+	fprintf(asm_file, ".text\n.globl _start\n_start:\n");
+	fprintf(script, "ENTRY(_start)\n");
+	for (size_t t = 0; t < s->n; t++) {
+		const struct row *row = &s->rows[t];
+
+		for (unsigned i = 0; i < EACH; i++) {
+			size_t k = l->n++;
+			uint64_t p = s->base + SLOT * k;
+			int64_t a =
+				i % 3 ? (int64_t)(rnd() % 64) * row->align - 16 * row->align : 0;
+
+			/* The last words of a page have rules of their own, tested below. */
+			if (row->page && (p & 0xfff) >= 0xff8)
+				p = 0;
+			l->addend[k] = a;
+			l->sym[k] = symbol_for(row, p, a, (uint64_t)value_of(row, i));
+			vp_st32(l->in + SLOT * k, row->word);
+			fprintf(asm_file, ".long %#x, 0\n", row->word);
+			if (!p) {
+				l->addend[k] = INT64_MIN; /* no relocation here */
+				continue;
+			}
+			fprintf(asm_file, ".reloc %#zx, %s, s%zu + %" PRId64 "\n", SLOT * k,
+				short_name(s, row), k, a);
+			fprintf(script, "s%zu = %#" PRIx64 ";\n", k, l->sym[k]);
+		}
+	}
+	fprintf(script, "SECTIONS { . = %#" PRIx64 "; .text : { *(.text) } }\n", s->base);
+	assert_int_equal(fclose(asm_file), 0);
+	assert_int_equal(fclose(script), 0);
+}
+
+static void run_linker(const struct suite *s, struct link *l)
+{
+	char cmd[512];
+
+	snprintf(cmd, sizeof(cmd), "cd %s && %s -o in.o in.s && %s -o out -T in.ld in.o", l->dir,
+		 s->as, s->ld);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* The bytes of .text, which must start at the base. */
+static void load_text(const struct suite *s, struct link *l)
+{
+	char path[128];
+	Elf_Scn *scn = NULL;
+	GElf_Shdr sh = {0};
+	Elf *e;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/out", l->dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	elf_version(EV_CURRENT);
+	e = elf_begin(fd, ELF_C_READ, NULL);
+	assert_non_null(e);
+	while ((scn = elf_nextscn(e, scn))) {
+		assert_non_null(gelf_getshdr(scn, &sh));
+		if (sh.sh_addr == s->base && (sh.sh_flags & SHF_EXECINSTR))
+			break;
+	}
+	assert_non_null(scn);
+	assert_true(sh.sh_size >= SLOT * l->n);
+	assert_int_equal(pread(fd, l->out, SLOT * l->n, (off_t)sh.sh_offset), SLOT * l->n);
+	elf_end(e);
+	close(fd);
+}
+
+static void test_relocations_give_the_bytes_that_ld_gives(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
+		const struct suite *s = &suites[i];
+		const struct arch_ops *a = arch_get(s->arch);
+		struct link *l = calloc(1, sizeof(*l));
+		size_t compared = 0;
+
+		assert_non_null(l);
+		assert_true(s->n * EACH <= CASES_MAX);
+		dis_tmpdir(l->dir);
+		write_sources(s, l);
+		run_linker(s, l);
+		load_text(s, l);
+		for (size_t k = 0; k < l->n; k++) {
+			const struct row *row = &s->rows[k / EACH];
+			uint8_t *slot = l->in + SLOT * k;
+			int r;
+
+			if (l->addend[k] == INT64_MIN)
+				continue;
+			r = a->reloc(slot, SLOT, row->type, vp_gva(s->base + SLOT * k), l->sym[k],
+				     l->addend[k]);
+			if (r != VP_OK || memcmp(slot, l->out + SLOT * k, SLOT))
+				print_message("%s: case %zu: %d\n", a->reloc_name(row->type),
+					      k % EACH, r);
+			assert_int_equal(r, VP_OK);
+			assert_memory_equal(slot, l->out + SLOT * k, SLOT);
+			compared++;
+		}
+		print_message("%s: %zu relocations of %zu types agree with ld\n", a->name, compared,
+			      s->n);
+		dis_rmdir(l->dir);
+		free(l);
+	}
+}
+
+static int apply(const struct suite *s, const struct row *row, uint64_t p, uint64_t v, uint8_t *loc)
+{
+	return arch_get(s->arch)->reloc(loc, SLOT, row->type, vp_gva(p), symbol_for(row, p, 0, v),
+					0);
+}
+
+static void test_one_step_beyond_its_limit_a_relocation_is_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
+		const struct suite *s = &suites[i];
+
+		for (size_t t = 0; t < s->n; t++) {
+			const struct row *row = &s->rows[t];
+			/* Pages count in whole ones. */
+			uint64_t step = row->page ? 0x1000 : row->align;
+			uint64_t lo = (uint64_t)row->lo & -step, hi = (uint64_t)row->hi & -step;
+			uint8_t loc[SLOT] = {0}, before[SLOT];
+
+			vp_st32(loc, row->word);
+			memcpy(before, loc, SLOT);
+			assert_int_equal(apply(s, row, s->base, lo - step, loc), row->below);
+			assert_int_equal(apply(s, row, s->base, hi + step, loc), row->above);
+			if (row->below != VP_OK)
+				assert_memory_equal(loc, before, SLOT);
+			assert_int_equal(apply(s, row, s->base, lo, loc), VP_OK);
+			assert_int_equal(apply(s, row, s->base, hi, loc), VP_OK);
+		}
+	}
+}
+
+static void test_a_value_or_place_out_of_step_is_refused(void **state)
+{
+	const struct suite *s = &suites[1];
+	uint8_t loc[SLOT] = {0};
+
+	(void)state;
+	for (size_t t = 0; t < s->n; t++) {
+		const struct row *row = &s->rows[t];
+
+		for (unsigned off = 1; off < row->align; off++)
+			assert_int_equal(apply(s, row, s->base, off, loc), VP_E_RANGE);
+		if (row->word) /* an instruction */
+			for (unsigned off = 1; off < 4; off++)
+				assert_int_equal(apply(s, row, s->base + off, 0, loc), VP_E_RANGE);
+	}
+}
+
+/* The field's own bytes, counted by which room is just enough. */
+static void test_a_relocation_keeps_inside_its_section(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
+		const struct suite *s = &suites[i];
+		const struct arch_ops *a = arch_get(s->arch);
+
+		for (size_t t = 0; t < s->n; t++) {
+			const struct row *row = &s->rows[t];
+			uint64_t sym = symbol_for(row, s->base, 0, 0);
+			unsigned enough = 0;
+
+			for (unsigned avail = 0; avail <= 8; avail++) {
+				uint8_t *loc = calloc(1, avail ? avail : 1);
+				int r;
+
+				assert_non_null(loc);
+				r = a->reloc(loc, avail, row->type, vp_gva(s->base), sym, 0);
+				free(loc);
+				if (r == VP_OK && !enough)
+					enough = avail;
+				assert_int_equal(r, enough ? VP_OK : VP_E_RANGE);
+			}
+			assert_true(enough == 1 || enough == 2 || enough == 4 || enough == 8);
+		}
+	}
+}
+
+/* ADRP in the last two words of a page becomes ADR where that reaches (erratum 843419). */
+static void test_arm64_adrp_at_the_end_of_a_page_becomes_adr(void **state)
+{
+	const struct arch_ops *a = arch_get(ARCH_ARM64);
+	const uint64_t page = 0xffff800010000000ull;
+	uint8_t loc[4];
+
+	(void)state;
+	for (uint64_t off = 0xff0; off < 0x1000; off += 4) {
+		bool last = off >= 0xff8;
+
+		vp_st32(loc, 0x90000003);
+		assert_int_equal(a->reloc(loc, 4, 275, vp_gva(page + off), page + 0x5678, 0),
+				 VP_OK);
+		if (last) { /* adr x3, page + 0x5000 */
+			uint64_t rel = 0x5000 - off;
+
+			assert_int_equal(vp_ld32(loc), 0x10000003 | (uint32_t)(rel & 3) << 29 |
+							       (uint32_t)(rel >> 2) << 5);
+		} else {
+			assert_int_equal(vp_ld32(loc), 0xb0000003 | 1 << 5);
+		}
+		/* Out of ADR's reach it stays what it was. */
+		vp_st32(loc, 0x90000003);
+		assert_int_equal(a->reloc(loc, 4, 275, vp_gva(page + off), page + 0x200000, 0),
+				 VP_OK);
+		assert_int_equal(vp_ld32(loc), 0x90000003 | 0x200 >> 2 << 5);
+	}
+}
+
+static void test_references_to_a_got_are_refused_by_name(void **state)
+{
+	static const struct {
+		enum arch_id arch;
+		uint32_t type;
+	} rows[] = {{ARCH_X86_64, 9},  {ARCH_X86_64, 25}, {ARCH_X86_64, 26}, {ARCH_X86_64, 41},
+		    {ARCH_X86_64, 42}, {ARCH_ARM64, 307}, {ARCH_ARM64, 311}, {ARCH_ARM64, 312}};
+	uint8_t loc[8] = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct arch_ops *a = arch_get(rows[i].arch);
+
+		assert_non_null(a->reloc_name(rows[i].type));
+		assert_int_equal(a->reloc(loc, 8, rows[i].type, vp_gva(0), 0, 0), VP_E_RELOC);
+	}
+}
+
+int main(void)
+{
+	static const char *const tools[] = {"as", "ld", "aarch64-linux-gnu-as",
+					    "aarch64-linux-gnu-ld"};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_relocations_give_the_bytes_that_ld_gives),
+		cmocka_unit_test(test_one_step_beyond_its_limit_a_relocation_is_refused),
+		cmocka_unit_test(test_a_value_or_place_out_of_step_is_refused),
+		cmocka_unit_test(test_a_relocation_keeps_inside_its_section),
+		cmocka_unit_test(test_arm64_adrp_at_the_end_of_a_page_becomes_adr),
+		cmocka_unit_test(test_references_to_a_got_are_refused_by_name),
+	};
+
+	dis_need_tools(tools, 4);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
