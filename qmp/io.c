@@ -90,10 +90,11 @@ static int connect_retry(int sock, const struct sockaddr_un *to, const char *pat
 /* sun_path holds 107 bytes; a longer path is reached through a descriptor of the socket file. */
 static int set_path(struct sockaddr_un *to, const char *path, struct qmp_error *err, int *ret)
 {
+	size_t len = strlen(path);
 	int fd = -1;
 
-	if (strlen(path) < sizeof(to->sun_path)) {
-		strcpy(to->sun_path, path);
+	if (len < sizeof(to->sun_path)) {
+		memcpy(to->sun_path, path, len + 1);
 	} else {
 		fd = open(path, O_PATH | O_CLOEXEC);
 		if (fd < 0)

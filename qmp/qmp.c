@@ -436,7 +436,7 @@ int qmp_resync(struct qmp *q, uint64_t deadline, struct qmp_error *err)
 
 static int read_greeting(struct qmp *q, uint64_t deadline, struct qmp_error *err)
 {
-	struct json_object *msg;
+	struct json_object *msg = NULL;
 	int r;
 
 	r = next_msg(q, deadline, err, &msg);
