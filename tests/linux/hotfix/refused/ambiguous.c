@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The kernel has several functions of this name. */
+/* refused: symbol-ambiguous */
+#include <linux/types.h>
+#include <vpatch/hotfix.h>
+
+VPATCH_NAME("ambiguous");
+VPATCH_VERSION("1");
+
+static ssize_t fixed_active_show(void *a, void *b, char *buf)
+{
+	return 0;
+}
+
+VPATCH_REPLACE(active_show, fixed_active_show);

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A variable: the arena is read-only for the guest. */
+/* refused: .bss */
+#include <linux/seq_file.h>
+#include <vpatch/hotfix.h>
+
+VPATCH_NAME("bss");
+VPATCH_VERSION("1");
+
+static int calls;
+
+static int fixed_version_proc_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "%d\n", ++calls);
+	return 0;
+}
+
+VPATCH_REPLACE(version_proc_show, fixed_version_proc_show);

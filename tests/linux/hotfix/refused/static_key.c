@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A static key of its own: its sites would have to be patched when it is switched. */
+/* refused: __jump_table .data */
+#include <linux/jump_label.h>
+#include <linux/seq_file.h>
+#include <vpatch/hotfix.h>
+
+VPATCH_NAME("static_key");
+VPATCH_VERSION("1");
+
+static DEFINE_STATIC_KEY_FALSE(own_key);
+
+static int fixed_version_proc_show(struct seq_file *m, void *v)
+{
+	if (static_branch_unlikely(&own_key))
+		seq_puts(m, "on\n");
+	return 0;
+}
+
+VPATCH_REPLACE(version_proc_show, fixed_version_proc_show);
