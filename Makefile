@@ -25,9 +25,9 @@ RUNDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/run,$(PREFIX)/run)
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 
-PKGS := json-c libelf libcrypto
+PKGS := json-c libelf libdw libcrypto
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -ljson-c -lelf -lcrypto)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -ljson-c -ldw -lelf -lcrypto)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wpointer-arith -Wcast-align -Wwrite-strings -Wformat=2

@@ -116,6 +116,7 @@ struct hf_build {
 	const char *source;      /* the C file */
 	const char *kernel;      /* the guest kernel's headers, as for an external module */
 	const char *vmlinux;     /* with DWARF, for the inline check; NULL: inline-unchecked */
+	const char *build_id;    /* hex, as `vpatch inspect` prints it; NULL: vmlinux's, or any */
 	const char *include_dir; /* where <vpatch/hotfix.h> is */
 	const char *cross;       /* CROSS_COMPILE; NULL: by the headers' architecture */
 	const char *out;
