@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* How Linux lays itself out on each architecture: from VMCOREINFO's numbers to page tables. */
+#include "vmm-agent/guest/internal.h"
+
+/* --- x86-64: Documentation/arch/x86/x86_64/mm.rst -------------------------------------------- */
+
+#define X86_START_KERNEL_MAP 0xffffffff80000000ull
+#define X86_KERNEL_IMAGE_MAX (1ull << 30) /* KERNEL_IMAGE_SIZE with KASLR; modules follow */
+
+static bool x86_in_image(const struct vmcoreinfo *v, vp_gva_t at)
+{
+	(void)v;
+	return at.v >= X86_START_KERNEL_MAP && at.v - X86_START_KERNEL_MAP < X86_KERNEL_IMAGE_MAX;
+}
+
+static int x86_derive(const struct vmcoreinfo *v, struct arch_mmu *mmu, uint64_t *voffset_ret)
+{
+	enum vmcoreinfo_num root =
+		vmci_has(v, VMCI_INIT_TOP_PGT) ? VMCI_INIT_TOP_PGT : VMCI_SWAPPER;
+	uint64_t voffset;
+
+	if (!vmci_has(v, root) || !vmci_has(v, VMCI_PHYS_BASE) ||
+	    v->num[VMCI_PAGESIZE] != GUEST_PAGE || !x86_in_image(v, vp_gva(v->num[root])))
+		return VP_E_GUEST_CORRUPT;
+	/* __pa() of an image address: x - __START_KERNEL_map + phys_base, which is signed */
+	voffset = X86_START_KERNEL_MAP - v->num[VMCI_PHYS_BASE];
+	*mmu = (struct arch_mmu){.granule_log = 12};
+	mmu->levels = vmci_has(v, VMCI_L5) && v->num[VMCI_L5] ? 5 : 4;
+	mmu->va_bits = mmu->levels == 5 ? 57 : 48;
+	mmu->root = vp_gpa(v->num[root] - voffset);
+	*voffset_ret = voffset;
+	return VP_OK;
+}
+
+/*
+ * KPTI clones the entry text into user tables by whole PMDs (arch/x86/mm/pti.c,
+ * pti_clone_entry_text): what lies in them is mapped while user code runs.
+ */
+static const struct guest_reserved x86_reserved[] = {
+	{"__entry_text_start", "__entry_text_end", 21},
+	{"relocate_kernel", "relocate_kernel", 12}, /* copied away whole by kexec */
+	{"restore_registers", "restore_registers", 12},
+	{"core_restore_code", "core_restore_code", 12},
+};
+
+/* --- arm64: Documentation/arch/arm64/memory.rst ------------------------------------------------ */
+
+/* The lower half of the kernel's space is the linear map since 5.4, the image lies in the upper;
+ * before it was the other way round, and such kernels (without kallsyms in VMCOREINFO) are not read. */
+static bool arm64_in_image(const struct vmcoreinfo *v, vp_gva_t at)
+{
+	uint64_t va_bits = vmci_has(v, VMCI_VA_BITS) ? v->num[VMCI_VA_BITS] : 0;
+
+	if (va_bits < 36 || va_bits > 52)
+		return false;
+	/* _PAGE_END(VA_BITS_MIN), where VA_BITS_MIN is 48 at most */
+	return at.v >= 0 - (1ull << ((va_bits > 48 ? 48 : va_bits) - 1));
+}
+
+static unsigned log2_of(uint64_t v)
+{
+	unsigned log = 0;
+
+	while (v >>= 1)
+		log++;
+	return log;
+}
+
+static int arm64_derive(const struct vmcoreinfo *v, struct arch_mmu *mmu, uint64_t *voffset_ret)
+{
+	uint64_t t1sz = v->num[VMCI_T1SZ];
+	unsigned granule = log2_of(v->num[VMCI_PAGESIZE]);
+	unsigned per_level = granule - 3;
+
+	if (!vmci_has(v, VMCI_SWAPPER) || !vmci_has(v, VMCI_KIMAGE_VOFFSET) ||
+	    !vmci_has(v, VMCI_T1SZ) || t1sz < 12 || t1sz > 39 ||
+	    (granule != 12 && granule != 14 && granule != 16) ||
+	    v->num[VMCI_PAGESIZE] != 1ull << granule ||
+	    !arm64_in_image(v, vp_gva(v->num[VMCI_SWAPPER])))
+		return VP_E_GUEST_CORRUPT;
+	*mmu = (struct arch_mmu){.granule_log = granule, .va_bits = 64 - (unsigned)t1sz};
+	mmu->levels = (mmu->va_bits - granule + per_level - 1) / per_level;
+	mmu->root = vp_gpa(v->num[VMCI_SWAPPER] - v->num[VMCI_KIMAGE_VOFFSET]);
+	*voffset_ret = v->num[VMCI_KIMAGE_VOFFSET];
+	return VP_OK;
+}
+
+/* Text that also runs with other tables or elsewhere: the identity map, EL2, the KPTI trampoline,
+ * kexec and hibernation, which copy it. */
+static const struct guest_reserved arm64_reserved[] = {
+	{"__idmap_text_start", "__idmap_text_end", 0},
+	{"__hyp_idmap_text_start", "__hyp_idmap_text_end", 0},
+	{"__hyp_text_start", "__hyp_text_end", 0},
+	{"__entry_tramp_text_start", "__entry_tramp_text_end", 0},
+	{"tramp_vectors", "tramp_exit", 0},
+	{"__relocate_new_kernel_start", "__relocate_new_kernel_end", 0},
+	{"__hibernate_exit_text_start", "__hibernate_exit_text_end", 0},
+	{"arm64_relocate_new_kernel", "arm64_relocate_new_kernel", 0},
+	{"swsusp_arch_suspend_exit", "swsusp_arch_suspend_exit", 0},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const struct guest_layout layouts[ARCH_COUNT] = {
+	[ARCH_X86_64] = {x86_derive, x86_in_image, false, x86_reserved, COUNT(x86_reserved)},
+	[ARCH_ARM64] = {arm64_derive, arm64_in_image, true, arm64_reserved, COUNT(arm64_reserved)},
+};
+
+const struct guest_layout *guest_layout(enum arch_id id)
+{
+	return &layouts[id];
+}
