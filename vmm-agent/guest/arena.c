@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The arena: runs of trap instructions that the linker left between the parts of kernel text, and
+ * the ledger records that earlier hotfixes put there.
+ *
+ *     code  | guard |  cave, 64-byte aligned, all filler  | guard |  code
+ *
+ * A cave never touches code: at least CAVE_GUARD bytes of filler stay on both sides, so that what
+ * runs off the end of a function still meets a trap, and a symbol that starts at the run keeps
+ * what it points at. Short runs are not taken: they may be data (tables of zeros on arm64, where
+ * the filler is zero), and a hotfix would not fit.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/bytes.h"
+#include "vmm-agent/guest/internal.h"
+
+#define RUN_MIN     256u
+#define CAVE_GUARD  16u
+#define CAVES_MAX   4096u
+#define RECORDS_MAX 4096u
+
+struct build {
+	struct guest *g;
+	struct guest_arena *a;
+	size_t len;    /* of the text */
+	uint8_t *used; /* one byte for each VP_LEDGER_ALIGN bytes of text: not to be given out */
+	size_t n_units;
+};
+
+/* --- what must be left alone ---------------------------------------------------------------------- */
+
+static void use(struct build *b, uint64_t from, uint64_t to)
+{
+	uint64_t first = from / VP_LEDGER_ALIGN;
+	uint64_t last = (to + VP_LEDGER_ALIGN - 1) / VP_LEDGER_ALIGN;
+
+	for (uint64_t i = first; i < last && i < b->n_units; i++)
+		b->used[i] = 1;
+}
+
+/* Offsets in the text of an address range rounded out, clipped to the text. */
+static void use_addresses(struct build *b, uint64_t first, uint64_t last, unsigned round_log)
+{
+	uint64_t round = 1ull << round_log, text = b->g->info.text.v;
+	uint64_t from = first & ~(round - 1);
+	uint64_t to = (last + round - 1) & ~(round - 1);
+
+	from = from > text ? from - text : 0;
+	if (to <= text)
+		return;
+	to -= text;
+	use(b, from, to < b->len ? to : b->len);
+}
+
+static void use_reserved(struct build *b)
+{
+	const struct guest_layout *layout = b->g->layout;
+
+	for (size_t i = 0; i < layout->n_reserved; i++) {
+		const struct guest_reserved *rsv = &layout->reserved[i];
+		unsigned round = rsv->round_log ? rsv->round_log : b->g->info.mmu.granule_log;
+		struct guest_sym first, last;
+
+		if (guest_sym(b->g, rsv->first, 0, NULL, &first) < 0 ||
+		    guest_sym(b->g, rsv->last, 0, NULL, &last) < 0)
+			continue;
+		if (last.addr.v <= first.addr.v) /* one symbol: at least its page */
+			last.addr.v = first.addr.v + 1;
+		use_addresses(b, first.addr.v, last.addr.v, round);
+	}
+}
+
+/* --- records ---------------------------------------------------------------------------------------- */
+
+static int add_record(struct guest_arena *a, const struct guest_record *rec)
+{
+	struct guest_record *grown;
+
+	if (a->n_records == RECORDS_MAX)
+		return VP_E_LEDGER;
+	if (a->n_records % 64 == 0) {
+		grown = realloc(a->records, (a->n_records + 64) * sizeof(*grown));
+		if (!grown)
+			return VP_E_NOMEM;
+		a->records = grown;
+	}
+	a->records[a->n_records++] = *rec;
+	return VP_OK;
+}
+
+/* A record at this offset of the text, or damage. end_ret is behind the last record so far. */
+static int look_at(struct build *b, size_t off, size_t *end_ret)
+{
+	vp_gva_t at = vp_gva(b->g->info.text.v + off);
+	struct guest_record rec = {.bytes = b->a->text + off};
+	int r = vp_ledger_decode(rec.bytes, b->len - off, at, &rec.l);
+
+	if (r == VP_E_VERSION) {
+		b->a->newer = true;
+		return VP_OK;
+	}
+	if (r < 0) {
+		/* A payload may hold anything, the magic too: inside a record it means nothing. */
+		b->a->n_damaged += off >= *end_ret;
+		return VP_OK;
+	}
+	if (off < *end_ret || mem_contiguous(b->g->t, NULL, &b->g->info.mmu, at, rec.l.size,
+					     MEM_TEXT, &rec.gpa) < 0) {
+		b->a->n_damaged++;
+		return VP_OK;
+	}
+	*end_ret = off + rec.l.size;
+	use(b, off, *end_ret);
+	return add_record(b->a, &rec);
+}
+
+static int by_seq(const void *a, const void *b)
+{
+	const struct guest_record *x = a, *y = b;
+
+	if (x->l.seq != y->l.seq)
+		return x->l.seq < y->l.seq ? -1 : 1;
+	return x->l.self.v < y->l.self.v ? -1 : x->l.self.v > y->l.self.v;
+}
+
+static int find_records(struct build *b)
+{
+	uint64_t skew = b->g->info.text.v % VP_LEDGER_ALIGN;
+	size_t end = 0;
+
+	for (size_t off = skew ? VP_LEDGER_ALIGN - skew : 0; vp_fits(off, 8, b->len);
+	     off += VP_LEDGER_ALIGN) {
+		int r;
+
+		if (vp_ld64(b->a->text + off) != VP_LEDGER_MAGIC)
+			continue;
+		r = look_at(b, off, &end);
+		if (r < 0)
+			return r;
+	}
+	if (b->a->n_records)
+		qsort(b->a->records, b->a->n_records, sizeof(*b->a->records), by_seq);
+	return VP_OK;
+}
+
+/* --- caves ----------------------------------------------------------------------------------------- */
+
+/* Cuts [from, to) where physical memory jumps or is not kernel text, and keeps the first piece of
+ * each. */
+static int add_cave(struct build *b, uint64_t from, uint64_t to)
+{
+	struct guest_arena *a = b->a;
+	vp_gva_t at = vp_gva(b->g->info.text.v + from);
+	struct guest_cave *grown;
+	vp_gpa_t gpa;
+	int r;
+
+	if (to - from < VP_LEDGER_ALIGN || a->n_caves == CAVES_MAX)
+		return VP_OK;
+	r = mem_contiguous(b->g->t, NULL, &b->g->info.mmu, at, (size_t)(to - from), MEM_TEXT, &gpa);
+	if (guest_err_is_fatal(r))
+		return r;
+	if (r < 0)
+		return VP_OK; /* not one piece of text: left alone whole */
+	if (a->n_caves % 64 == 0) {
+		grown = realloc(a->caves, (a->n_caves + 64) * sizeof(*grown));
+		if (!grown)
+			return VP_E_NOMEM;
+		a->caves = grown;
+	}
+	a->caves[a->n_caves++] = (struct guest_cave){at, to - from};
+	a->free += to - from;
+	return VP_OK;
+}
+
+/* Gives out what is not used of a run of filler, [from, to) in whole units. */
+static int split_run(struct build *b, uint64_t from, uint64_t to)
+{
+	uint64_t unit = from / VP_LEDGER_ALIGN, end = to / VP_LEDGER_ALIGN;
+
+	while (unit < end) {
+		uint64_t start;
+		int r;
+
+		while (unit < end && b->used[unit])
+			unit++;
+		start = unit;
+		while (unit < end && !b->used[unit])
+			unit++;
+		r = add_cave(b, start * VP_LEDGER_ALIGN, unit * VP_LEDGER_ALIGN);
+		if (r < 0)
+			return r;
+	}
+	return VP_OK;
+}
+
+static int by_len(const void *a, const void *b)
+{
+	const struct guest_cave *x = a, *y = b;
+
+	if (x->len != y->len)
+		return x->len > y->len ? -1 : 1;
+	return x->start.v < y->start.v ? -1 : x->start.v > y->start.v;
+}
+
+/* The filler repeats every filler_len bytes (a divisor of 8): eight of them make one word. */
+static uint64_t filler_word(const struct arch_ops *ops)
+{
+	uint8_t raw[8];
+
+	for (size_t i = 0; i < sizeof(raw); i++)
+		raw[i] = ops->filler[i % ops->filler_len];
+	return vp_ld64(raw);
+}
+
+static int find_caves(struct build *b)
+{
+	uint64_t fill = filler_word(b->g->ops);
+	size_t off = 0;
+	int r = VP_OK;
+
+	while (r == VP_OK && vp_fits(off, 8, b->len)) {
+		size_t start = off;
+		uint64_t from, to;
+
+		while (vp_fits(off, 8, b->len) && vp_ld64(b->a->text + off) == fill)
+			off += 8;
+		if (off - start < RUN_MIN) {
+			off += off == start ? 8 : 0;
+			continue;
+		}
+		/* One guard more at the end of the text: what follows it is not known. */
+		from = (start + CAVE_GUARD + VP_LEDGER_ALIGN - 1) & ~(VP_LEDGER_ALIGN - 1ull);
+		to = (off - CAVE_GUARD) & ~(VP_LEDGER_ALIGN - 1ull);
+		if (from < to)
+			r = split_run(b, from, to);
+	}
+	if (b->a->n_caves)
+		qsort(b->a->caves, b->a->n_caves, sizeof(*b->a->caves), by_len);
+	return r;
+}
+
+int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret)
+{
+	struct guest_arena a = {0};
+	struct build b = {.g = g, .a = &a};
+	int r;
+
+	if (g->info.text.v % VP_LEDGER_ALIGN)
+		return diag_set(diag, VP_E_GUEST_CORRUPT, "guest kernel text is not aligned");
+	b.len = (size_t)(g->info.text_end.v - g->info.text.v);
+	b.n_units = b.len / VP_LEDGER_ALIGN + 1;
+	a.text = malloc(b.len);
+	b.used = calloc(b.n_units, 1);
+	if (!a.text || !b.used)
+		r = VP_E_NOMEM;
+	else
+		r = mem_read(g->t, NULL, &g->info.mmu, g->info.text, MEM_TEXT, a.text, b.len);
+	if (r == VP_OK) {
+		use_reserved(&b);
+		r = find_records(&b);
+	}
+	if (r == VP_OK)
+		r = find_caves(&b);
+	free(b.used);
+	if (r < 0) {
+		guest_arena_deinit(&a);
+		return diag_set(diag, r, "reading the guest kernel's text: %s", vp_err_sentence(r));
+	}
+	*ret = a;
+	return VP_OK;
+}
+
+void guest_arena_deinit(struct guest_arena *a)
+{
+	free(a->caves);
+	free(a->records);
+	free(a->text);
+	*a = (struct guest_arena){0};
+}
