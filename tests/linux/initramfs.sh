@@ -32,7 +32,7 @@ cp "$kernel/busybox.static" "$tree/bin/busybox"
 ln -s busybox "$tree/bin/sh"
 install -m 755 "$here/guest/init" "$tree/init"
 install -m 755 "$here/guest/trace" "$tree/bin/trace"
-for p in agent load; do
+for p in agent load forge; do
   $cc -static -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -o "$tree/bin/$p" "$here/guest/$p.c" ||
     { [ -e /usr/$triple/lib/libc.a ] || [ -e /usr/lib/$triple/libc.a ] || lack "a static libc for $arch"; exit 1; }
 done

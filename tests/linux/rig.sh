@@ -7,6 +7,9 @@
 #   rig_cmd NAME COMMAND [SECONDS]   runs COMMAND in the guest; its output and exit code
 #   rig_put NAME FILE PATH           copies a file into the guest
 #   rig_qmp NAME JSON...             asks QEMU over the rig's own monitor
+#   rig_hmp NAME COMMAND             the same in QEMU's human monitor's words
+#   rig_events NAME FILE             QMP's events go to FILE from now on
+#   rig_status NAME                  QMP's word for the guest: running, paused...
 #   rig_sock NAME                    the QMP socket that is free for the program under test
 #   rig_console NAME                 the file with the console's output
 #   rig_console_clean NAME           0 if the kernel complained of nothing, else shows it
@@ -24,6 +27,7 @@ rig_root=$(cd "$rig_here/../.." && pwd)
 case $O in /*) ;; *) O=$rig_root/$O ;; esac
 export O
 declare -A rig_pids
+rig_event_pids=()
 rig_dir=
 
 # What a kernel says when something is wrong.
@@ -48,6 +52,10 @@ rig_begin() {
 rig_end() {
   local name
   for name in "${!rig_pids[@]}"; do rig_stop "$name"; done
+  for name in "${rig_event_pids[@]}"; do
+    kill "$name" 2>/dev/null
+    wait "$name" 2>/dev/null
+  done
   [ -z "$rig_dir" ] || rm -rf "$rig_dir"
   rig_dir=
 }
@@ -59,6 +67,16 @@ rig_pid() { echo "${rig_pids[$1]}"; }
 rig_cmd() { "$rig_ctl" cmd "$rig_dir/$1/ctl" "${3:-60}" "$2"; }
 rig_put() { "$rig_ctl" -i cmd "$rig_dir/$1/ctl" 60 "cat >'$3'" <"$2"; }
 rig_qmp() { local n=$1; shift; "$rig_ctl" qmp "$rig_dir/$n/mon" "$@"; }
+
+rig_hmp() {
+  rig_qmp "$1" '{"execute":"human-monitor-command","arguments":{"command-line":"'"$2"'"}}' |
+    sed 's/^{"return": "\(.*\)"}$/\1/; s/\\r\\n/\n/g'
+}
+rig_status() { rig_qmp "$1" '{"execute":"query-status"}' | sed 's/.*"status": "\([^"]*\)".*/\1/'; }
+rig_events() {
+  setpriv --pdeathsig KILL -- "$rig_ctl" events "$rig_dir/$1/ev" >"$2" 2>/dev/null </dev/null &
+  rig_event_pids+=($!)
+}
 
 # The kernel directory of ARCH, fetched if need be.
 rig_kernel() { "$rig_here/fetch.sh" "$1" "${RIG_SUITE:-bookworm}"; }
@@ -86,6 +104,7 @@ rig_spawn() {
     -serial "file:$d/console" \
     -chardev "socket,id=ctl,path=$d/ctl,server=on,wait=off" -device pci-serial,chardev=ctl \
     -qmp "unix:$d/qmp,server=on,wait=off" -qmp "unix:$d/mon,server=on,wait=off" \
+    -qmp "unix:$d/ev,server=on,wait=off" \
     "$@" </dev/null >"$d/qemu.log" 2>&1 &
   rig_pids[$name]=$!
 }
@@ -102,7 +121,7 @@ rig_await_boot() {
 }
 
 rig_start() {
-  local name=$1 try r
+  local name=$1 try
   rig_begin || return
   for try in 1 2; do
     rig_spawn "$@" || return

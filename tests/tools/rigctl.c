@@ -7,6 +7,7 @@
  *                                                125 when the guest does not answer
  *   rigctl qmp SOCKET JSON...                    sends each command to QMP, prints each answer
  *                                                and exits 1 if one of them is an error
+ *   rigctl events SOCKET                         prints QMP's events as they come, until killed
  *
  * Standard input is handed to the guest only if it is a file or a pipe and -i is given.
  */
@@ -106,7 +107,7 @@ static int in_byte(struct line_in *in)
 		int64_t left = in->end - now_ms();
 		ssize_t n;
 
-		if (left <= 0 || poll(&pf, 1, left) == 0)
+		if (left <= 0 || poll(&pf, 1, left < 60000 ? left : 60000) < 0)
 			fail("no answer in time");
 		n = recv(in->fd, in->buf, sizeof(in->buf), MSG_DONTWAIT);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -127,6 +128,8 @@ static char *in_line(struct line_in *in, char *line, size_t cap)
 	while ((c = in_byte(in)) != '\n')
 		if (n + 1 < cap)
 			line[n++] = c;
+	if (n && line[n - 1] == '\r')
+		n--;
 	line[n] = '\0';
 	return line;
 }
@@ -233,6 +236,19 @@ static int qmp(const char *path, char **commands)
 	return bad;
 }
 
+__attribute__((noreturn)) static void events(const char *path)
+{
+	struct line_in in = {.end = INT64_MAX};
+	static char line[1 << 16];
+
+	in.fd = dial(path);
+	in_line(&in, line, sizeof(line));
+	put(in.fd, "{\"execute\":\"qmp_capabilities\"}\n", 31, now_ms() + 10000);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (;;)
+		puts(in_line(&in, line, sizeof(line)));
+}
+
 int main(int argc, char **argv)
 {
 	int with_input = argc > 1 && !strcmp(argv[1], "-i");
@@ -243,6 +259,9 @@ int main(int argc, char **argv)
 		return cmd(argv[2], atoi(argv[3]), argv[4], with_input);
 	if (argc >= 4 && !strcmp(argv[1], "qmp"))
 		return qmp(argv[2], argv + 3);
-	fprintf(stderr, "usage: rigctl [-i] cmd SOCKET SECONDS COMMAND | qmp SOCKET JSON...\n");
+	if (argc == 3 && !strcmp(argv[1], "events"))
+		events(argv[2]);
+	fprintf(stderr,
+		"usage: rigctl [-i] cmd SOCKET SECONDS COMMAND | qmp SOCKET JSON... | events SOCKET\n");
 	return 2;
 }

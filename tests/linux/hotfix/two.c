@@ -6,7 +6,7 @@
 
 VPATCH_NAME("two");
 VPATCH_VERSION("1");
-VPATCH_CONSISTENCY_ENTRY();
+VPATCH_CONSISTENCY_ENTRY;
 
 static int fixed_version_proc_show(struct seq_file *m, void *v)
 {

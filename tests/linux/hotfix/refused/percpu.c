@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A per-CPU variable of its own: each CPU would need a copy. */
-/* refused: .data..percpu */
+/* refused: .data..percpu .altinstructions */
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
 #include <vpatch/hotfix.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A static key of its own: its sites would have to be patched when it is switched. */
-/* refused: __jump_table .data */
+/* refused: .bss .data __jump_table */
 #include <linux/jump_label.h>
 #include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
