@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/engine/change.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "vmm-agent/base/clock.h"
+#include "vmm-agent/engine/journal.h"
+#include "vmm-agent/engine/vmm.h"
+
+void eng_note(struct eng_report *report, const char *fmt, ...)
+{
+	size_t i = report->n_notes < ENG_NOTES_MAX ? report->n_notes++ : ENG_NOTES_MAX - 1;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(report->notes[i], sizeof(report->notes[i]), fmt, ap);
+	va_end(ap);
+}
+
+/* From the journal's intent to its end nothing of the terminal's or an init's interrupts us: what
+ * is pending is delivered when the mask is put back. */
+static void block_signals(sigset_t *before)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGTSTP);
+	sigprocmask(SIG_BLOCK, &set, before);
+}
+
+static int close_entry(const struct eng_change *c, enum eng_end end, struct diag *diag)
+{
+	enum eng_journal_type type =
+		end == ENG_END_NEW ? ENG_JOURNAL_COMMITTED : ENG_JOURNAL_ROLLED_BACK;
+	char key[ENG_KEY_MAX];
+
+	eng_vmm_key(&c->txn->id, key);
+	if (end == ENG_END_NONE)
+		return VP_OK; /* still open: that is what recover goes by */
+	return eng_journal_end(c->state_dir, key, type, diag);
+}
+
+/* Holds the guest for a job, armed before and disarmed after. */
+static int hold(const struct eng_change *c, enum eng_job job, struct diag *diag,
+		struct eng_held *ret)
+{
+	struct eng_hold h = {c->t, c->txn, c->view, c->window_ns, c->grace_ns};
+	enum vp_after after =
+		job == ENG_JOB_REPAIR && c->txn->was_running ? VP_AFTER_RUN : VP_AFTER_AS_FOUND;
+	int r = vp_arm(c->t, after, diag);
+
+	*ret = (struct eng_held){
+		.end = job == ENG_JOB_CHANGE ? ENG_END_OLD : ENG_END_NONE,
+		.let_go = true,
+	};
+	if (r < 0)
+		return r;
+	r = eng_hold_run(&h, job, diag, ret);
+	vp_disarm(c->t);
+	return r;
+}
+
+/* A driver whose writes the dirty log does not see: a migration that began meanwhile may have
+ * sent pages from before. It was asked for ahead of the window; this is the other end. */
+static int check_migration(const struct eng_change *c, struct diag *diag)
+{
+	enum vp_run_state state;
+
+	if (vp_target_caps(c->t) & VP_CAP_WRITE_DIRTY)
+		return VP_OK;
+	if (vp_run_state(c->t, &state, NULL, NULL) < 0 || state != VP_RUN_MIGRATING)
+		return VP_OK;
+	return diag_set(diag, VP_E_PARTIAL,
+			"the guest began to migrate during the change and its destination may have "
+			"only some of it: look there with vpatch status when it has arrived");
+}
+
+/* Where the guest's locks cannot be read, a vCPU may have been held between its own check and its
+ * own poke. */
+static int settle(const struct eng_change *c, struct diag *diag)
+{
+	uint64_t ns = c->settle_ns ? c->settle_ns : ENG_SETTLE_NS;
+	struct timespec ts = {(time_t)(ns / CLOCK_NS_PER_SEC), (long)(ns % CLOCK_NS_PER_SEC)};
+	const struct eng_step *step = NULL;
+	int r;
+
+	if (c->txn->n_quiet > 0)
+		return VP_OK;
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+	r = eng_sites_agree(c->t, c->txn, &step);
+	if (r == VP_OK)
+		return VP_OK;
+	if (step)
+		return diag_set(
+			diag, VP_E_PARTIAL,
+			"%s at %#" PRIx64
+			" was changed by the guest itself right after the window: look at it "
+			"with vpatch status",
+			step->e.symbol, step->e.edit.gva.v);
+	return diag_set(diag, r, "reading the sites again after the window: %s",
+			vp_err_sentence(r));
+}
+
+static int run(const struct eng_change *c, struct diag *diag, struct eng_report *report)
+{
+	struct eng_held held;
+	struct diag jdiag;
+	int r = eng_journal_begin(c->state_dir, c->txn, diag);
+
+	if (r < 0)
+		return r;
+	r = hold(c, ENG_JOB_CHANGE, diag, &held);
+	report->window_ns = held.window_ns;
+	report->mixed_ns = held.mixed_ns;
+	diag_init(&jdiag);
+	if (close_entry(c, held.end, &jdiag) < 0)
+		eng_note(report, "the journal could not be closed, vpatch recover will do it: %s",
+			 jdiag.text);
+	if (held.end == ENG_END_NEW) {
+		report->changed = true;
+		if (held.holder_died)
+			eng_note(report,
+				 "the process holding the guest died when everything was in "
+				 "place already");
+	}
+	if (r == VP_OK)
+		r = check_migration(c, diag);
+	return r == VP_OK ? settle(c, diag) : r;
+}
+
+int eng_change_run(const struct eng_change *c, struct diag *diag, struct eng_report *report)
+{
+	sigset_t before;
+	int r;
+
+	block_signals(&before);
+	r = run(c, diag, report);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+int eng_change_recover(const struct eng_change *c, struct diag *diag, enum eng_outcome *ret)
+{
+	struct eng_held held;
+	sigset_t before;
+	int r, closed;
+
+	*ret = ENG_FAILED;
+	block_signals(&before);
+	r = hold(c, ENG_JOB_REPAIR, diag, &held);
+	closed = close_entry(c, held.end, r < 0 ? NULL : diag);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (r == VP_OK)
+		r = closed;
+	if (r == VP_OK)
+		*ret = held.end == ENG_END_NEW ? ENG_COMPLETED : ENG_ROLLED_BACK;
+	return r;
+}
