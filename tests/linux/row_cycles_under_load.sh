@@ -25,7 +25,7 @@ rig_cmd cyc 'load from 0 1'
 for ((i = 1; i <= n; i++)); do
   want 0 ok apply "$dom" "$hf/banner.vpatch"
   [ "$(jq .changed <<<"$said")" = true ] || fail "cycle $i: apply changed nothing: $said"
-  jq -r .window_ns <<<"$said" >>"$work/windows"
+  jq -r .window_us <<<"$said" >>"$work/windows"
   rig_cmd cyc 'load at 1 2 && load from 1 0' || fail "cycle $i: after apply: $(rig_cmd cyc 'load report')"
   want 0 ok revert "$dom" banner
   [ "$(jq .changed <<<"$said")" = true ] || fail "cycle $i: revert changed nothing: $said"
@@ -53,4 +53,4 @@ seen=$(rig_cmd cyc 'trace on vfs_read && cat /proc/version >/dev/null; trace see
 want 0 ok revert "$dom" banner
 [ "$(rig_cmd cyc 'cat /proc/sys/kernel/tainted; lsmod | wc -l' | tr '\n' ' ')" = '0 1 ' ] || fail 'tainted, or a module is loaded'
 untouched cyc 'the cycles'
-sort -n "$work/windows" | awk '{ w[NR] = $1 } END { printf "%d cycles; window us: least %.0f, median %.0f, most %.0f\n", NR, w[1] / 1000, w[int((NR + 1) / 2)] / 1000, w[NR] / 1000 }'
+sort -n "$work/windows" | awk '{ w[NR] = $1 } END { printf "%d cycles; window us: least %.0f, median %.0f, most %.0f\n", NR, w[1], w[int((NR + 1) / 2)], w[NR] }'

@@ -24,8 +24,10 @@ vpk() { # killstep's arguments, then the operation
 
 # The words of the change, as the planner gives them: gpa old new, in hex.
 want 0 ok apply "$dom" "$hf/two.vpatch"
-jq -r '.edits[] | select(.kind == "site" or .kind == null) | "\(.gpa) \(.old) \(.new)"' <<<"$said" >"$work/edits"
-[ "$(wc -l <"$work/edits")" -ge 2 ] || fail "apply reports no edits: $said"
+jq -r '.edits[] | select(.kind == "site") | "\(.address) \(.old) \(.new)"' <<<"$said" | while read -r at old new; do
+  echo "$(gpa_of kill "$at") $old $new"
+done >"$work/edits"
+[ "$(grep -c ^0x "$work/edits")" = 2 ] || fail "apply does not report two sites: $said"
 want 0 ok revert "$dom" two
 
 # "old", "new" or "mixed"; fails if a word is neither.

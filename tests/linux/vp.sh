@@ -11,6 +11,7 @@
 #   want CODE REASON ARGS...      the command with --json must end so; shows what it said if not
 #   texts NAME                    sets text0, text1, text2: answers of /proc/version under banner.c
 #   phys_bytes NAME GPA LEN       guest memory as QEMU's monitor shows it, in hex
+#   gpa_of NAME GVA               where an address of the kernel's text is in guest memory
 #   scaled N                      N times SCALE percent, at least 1
 
 . "$(dirname "${BASH_SOURCE[0]}")/rig.sh"
@@ -110,6 +111,17 @@ texts() {
 
 phys_bytes() {
   rig_hmp "$1" "xp /${3}xb $2" | sed -n 's/^[0-9a-f]*: //p' | tr -d ' \n' | sed 's/0x//g'
+}
+
+# By the guest's own /proc: /proc/iomem gives where the kernel's code begins, which is _text on x86
+# and _stext on arm64.
+gpa_of() {
+  local symbol=_text at start
+  [ "$arch" != arm64 ] || symbol=_stext
+  at=$(rig_cmd "$1" "grep -m 1 ' $symbol\$' /proc/kallsyms" | cut -d' ' -f1)
+  start=$(rig_cmd "$1" "grep -m 1 'Kernel code' /proc/iomem" | sed 's/^ *\([0-9a-f]*\)-.*/\1/')
+  [ -n "$at" ] && [ -n "$start" ] || return 1
+  printf '0x%x\n' $((16#${start} + $2 - 16#${at}))
 }
 
 # The guest must be as it was: shell answers, /proc/version is the kernel's own, console clean.
