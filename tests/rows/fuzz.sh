@@ -31,9 +31,9 @@ case $1 in
   plant)
     grep -rqw "VP_PLANT_${name^^}" --include='*.c' vmm-agent qmp protocol arch ||
       { echo "no bug VP_PLANT_${name^^} is planted"; exit 1; }
-    mkdir -p "$run/planted"
+    mkdir -p "$run/planted/inputs"
     "$O/fuzz-planted/tests/fuzz/fuzz_$name" "${limits[@]}" -max_total_time="$FUZZ_SECONDS" \
-      -artifact_prefix="$run/planted/" "$corpus" >"$run/planted.log" 2>&1
+      -artifact_prefix="$run/planted/" "$run/planted/inputs" "$corpus" >"$run/planted.log" 2>&1
     r=$?
     grep -aE 'SUMMARY|^#[0-9]+.*DONE' "$run/planted.log" | tail -n 2
     [ $r != 0 ] && grep -aq 'SUMMARY' "$run/planted.log" || { echo 'the planted bug was not found'; exit 1; }
