@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/lib/guestimg.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arm64/regs.h"
+#include "arch/x86-64/regs.h"
+#include "protocol/bytes.h"
+#include "tests/lib/guestbtf.h"
+
+#define MIB2         (2ull << 20)
+#define TEXT_LEN     0x3ff000u
+#define FUNCS_OFF    0x1000u
+#define PANIC_OFF    0x3000u
+#define DUP_OFF      0x4000u
+#define CLONE_OFF    0x5000u
+#define CAVE_OFF     0x10000u
+#define CAVE_END     0x30000u
+#define RESERVED_OFF 0x201000u
+#define RODATA_OFF   0x400000u
+#define DATA_OFF     0x600000u
+#define INIT_OFF     0x800000u
+#define IMAGE_OFF    0x400000u /* in RAM */
+#define IMAGE_LEN    0xa00000u
+
+#define X86_MAP      0xffffffff80000000ull
+#define X86_LINEAR   0xffff888000000000ull
+#define ARM64_IMAGE  0xffff800008000000ull
+#define ARM64_LINEAR 0xffff000000000000ull
+#define ARM64_RAM    0x40000000ull
+#define TOKEN_GUEST  1
+#define TOKEN_FUNC   2
+#define SYMBOLS_MAX  64
+
+/* Offsets in rodata and data. */
+enum {
+	RO_NUM = 0x1000,
+	RO_NAMES = 0x1008,
+	RO_TOKENS = 0x4000,
+	RO_INDEX = 0x5000,
+	RO_OFFSETS = 0x6000,
+	RO_BASE = 0x7000,
+	RO_BUILD_ID = 0x7100,
+	RO_NOTE = 0x7200,
+	RO_ROOT = 0x8000, /* arm64 */
+	RO_BTF = 0x10000,
+};
+enum {
+	D_UTS = 0x100,
+	D_TASK = 0x1000,
+	D_TEXT_MUTEX = 0x2000,
+	D_FTRACE_LOCK = 0x2040,
+	D_PANIC_CPU = 0x2080,
+	D_STATE = 0x2084,
+	D_PAGES_START = 0x2090,
+	D_OPS_LIST = 0x2098,
+	D_LIST_END = 0x20a0,
+	D_VMCI = 0x2100,
+	D_PAGE_OFFSET = 0x2108,
+	D_OPS = 0x2200,     /* one ftrace_ops */
+	D_HASHES = 0x2280,  /* its ftrace_ops_hash */
+	D_FILTER = 0x2300,  /* ftrace_hash */
+	D_BUCKETS = 0x2340, /* one bucket */
+	D_ENTRY = 0x2380,   /* ftrace_func_entry */
+	D_ROOT = 0x8000,    /* x86-64 */
+};
+
+static const uint8_t build_id[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+				     11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+
+static bool is_x86(const struct guestimg *img)
+{
+	return img->arch->id == ARCH_X86_64;
+}
+
+static uint64_t ram_base(const struct arch_ops *arch)
+{
+	return arch->id == ARCH_X86_64 ? 0 : ARM64_RAM;
+}
+
+void guestimg_ram(struct fake *f, const struct arch_ops *arch, unsigned n)
+{
+	fake_ram_add(f, vp_gpa(ram_base(arch)), n * GUESTIMG_RAM);
+	fake_find_pages(f, true);
+}
+
+static uint8_t *phys(const struct guestimg *img, uint64_t at)
+{
+	uint8_t *p = fake_mem(img->f, vp_gpa(at), 1);
+
+	if (!p) {
+		fprintf(stderr, "guestimg: %#" PRIx64 " is outside RAM\n", at);
+		abort();
+	}
+	return p;
+}
+
+vp_gpa_t guestimg_gpa(const struct guestimg *img, vp_gva_t at)
+{
+	uint64_t linear = is_x86(img) ? X86_LINEAR : ARM64_LINEAR;
+
+	if (at.v >= img->text.v && at.v - img->text.v < IMAGE_LEN)
+		return vp_gpa(at.v - img->text.v + img->phys.v);
+	return vp_gpa(at.v - linear + (is_x86(img) ? 0 : ARM64_RAM));
+}
+
+vp_gva_t guestimg_linear(const struct guestimg *img, vp_gpa_t at)
+{
+	return is_x86(img) ? vp_gva(X86_LINEAR + at.v) : vp_gva(ARM64_LINEAR + at.v - ARM64_RAM);
+}
+
+void *guestimg_at(const struct guestimg *img, vp_gva_t at)
+{
+	return phys(img, guestimg_gpa(img, at).v);
+}
+
+/* --- page tables ------------------------------------------------------------------------------------ */
+
+enum prot { TEXT, RODATA, DATA, INIT };
+
+static uint64_t leaf_bits(const struct guestimg *img, enum prot prot)
+{
+	/* x86-64: present, accessed, dirty, large; RW; NX. arm64: block, AF, inner shareable; AP[2]; PXN, UXN. */
+	static const uint64_t x86[] = {0xe1, 0x80000000000000e1, 0x80000000000000e3,
+				       0x80000000000000e3};
+	static const uint64_t arm64[] = {0x0040000000000781, 0x0060000000000781, 0x0060000000000701,
+					 0x0060000000000701};
+
+	return is_x86(img) ? x86[prot] : arm64[prot];
+}
+
+static uint64_t table_entry(const struct guestimg *img, uint64_t table)
+{
+	return table | (is_x86(img) ? 0x63 : 3);
+}
+
+static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot prot)
+{
+	uint64_t table = img->root.v;
+
+	for (unsigned shift = 39; shift > 21; shift -= 9) {
+		uint8_t *e = phys(img, table + 8 * (va >> shift & 511));
+
+		if (vp_ld64(e) == 0) {
+			vp_st64(e, table_entry(img, img->next_table));
+			img->next_table += 4096;
+		}
+		table = vp_ld64(e) & 0x0000fffffffff000ull;
+	}
+	vp_st64(phys(img, table + 8 * (va >> 21 & 511)), pa | leaf_bits(img, prot));
+}
+
+static void build_tables(struct guestimg *img)
+{
+	static const enum prot prots[] = {TEXT, TEXT, RODATA, DATA, INIT};
+	uint64_t pgd = img->ram + 0xf0000;
+
+	img->next_table = img->ram + 0x100000;
+	for (unsigned i = 0; i < 5; i++) {
+		enum prot prot = prots[i];
+
+		if (prot == INIT && img->opts.booting)
+			prot = TEXT;
+		else if (prot == INIT && !is_x86(img))
+			continue; /* arm64 unmaps it */
+		map_2m(img, img->text.v + i * MIB2, img->phys.v + i * MIB2, prot);
+	}
+	for (uint64_t off = 0; off < GUESTIMG_RAM; off += MIB2)
+		map_2m(img, guestimg_linear(img, vp_gpa(img->ram + off)).v, img->ram + off, DATA);
+	memcpy(phys(img, pgd), phys(img, img->root.v), 4096); /* a process's: the kernel's half */
+}
+
+/* --- text ---------------------------------------------------------------------------------------------- */
+
+static void put_code(struct guestimg *img, uint64_t from, uint64_t to)
+{
+	uint8_t *p = guestimg_at(img, vp_gva(img->text.v + from));
+	unsigned unit = is_x86(img) ? 1 : 4;
+
+	for (; from < to; from += unit, p += unit)
+		if (img->arch->nop(p, unit) < 0)
+			abort();
+}
+
+static void put_function(struct guestimg *img, vp_gva_t at)
+{
+	static const uint8_t x86[] = {0x0f, 0x1f, 0x44, 0x00, 0x00, /* nopl 0x0(%rax,%rax,1) */
+				      0x31, 0xc0, 0xc3};            /* xor %eax,%eax; ret */
+	static const uint8_t arm64[] = {0xe9, 0x03, 0x1e, 0xaa,     /* mov x9, x30 */
+					0x1f, 0x20, 0x03, 0xd5,     /* nop */
+					0x3f, 0x23, 0x03, 0xd5,     /* paciasp */
+					0xbf, 0x23, 0x03, 0xd5,     /* autiasp */
+					0xc0, 0x03, 0x5f, 0xd6};    /* ret */
+
+	if (is_x86(img))
+		memcpy(guestimg_at(img, at), x86, sizeof(x86));
+	else
+		memcpy(guestimg_at(img, at), arm64, sizeof(arm64));
+}
+
+static void build_text(struct guestimg *img)
+{
+	uint8_t *p = guestimg_at(img, img->text);
+
+	for (size_t i = 0; i < RODATA_OFF; i++)
+		p[i] = img->arch->filler[i % img->arch->filler_len];
+	put_code(img, 0, CAVE_OFF);
+	put_code(img, CAVE_END, RESERVED_OFF);
+	put_code(img, TEXT_LEN - 0x1000, RODATA_OFF);
+	img->cave = vp_gva(img->text.v + CAVE_OFF + 64);
+	img->cave_len = CAVE_END - CAVE_OFF - 128;
+	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++) {
+		img->func[i] = vp_gva(img->text.v + FUNCS_OFF + i * GUESTIMG_FUNC_SIZE);
+		put_function(img, img->func[i]);
+	}
+	img->panic = vp_gva(img->text.v + PANIC_OFF);
+	for (unsigned i = 0; i < 2; i++) {
+		img->dup[i] = vp_gva(img->text.v + DUP_OFF + i * GUESTIMG_FUNC_SIZE);
+		put_function(img, img->dup[i]);
+	}
+}
+
+/* --- symbols ---------------------------------------------------------------------------------------------- */
+
+struct sym {
+	uint64_t addr;
+	char text[64]; /* type and name */
+};
+
+struct syms {
+	struct sym s[SYMBOLS_MAX];
+	unsigned n;
+};
+
+__attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t addr,
+						      const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->n == SYMBOLS_MAX)
+		abort();
+	s->s[s->n].addr = addr;
+	va_start(ap, fmt);
+	vsnprintf(s->s[s->n++].text, sizeof(s->s[0].text), fmt, ap);
+	va_end(ap);
+}
+
+/* In address order. */
+static void list_symbols(const struct guestimg *img, struct syms *s)
+{
+	uint64_t text = img->text.v, ro = img->rodata.v, data = img->data.v;
+	bool x86 = is_x86(img);
+
+	if (x86)
+		add(s, 0, "Afixed_percpu_data");
+	add(s, text, "T_stext");
+	add(s, text, "T_text");
+	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++)
+		add(s, img->func[i].v, "Tguest_func%u", i);
+	add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
+	add(s, img->panic.v, "Tpanic");
+	add(s, img->panic.v + 0x100, "tafter_panic");
+	add(s, img->dup[0].v, "tdup_func");
+	add(s, img->dup[1].v, "tdup_func");
+	add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
+	add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
+	add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
+	add(s, text + CAVE_OFF - 64, "tlast_before_cave");
+	add(s, text + CAVE_END, "tfirst_after_cave");
+	add(s, text + RESERVED_OFF - 0xff0, x86 ? "T__entry_text_start" : "T__idmap_text_start");
+	add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
+	add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
+	if (x86) {
+		add(s, ro + RO_NUM, "Rkallsyms_num_syms");
+		add(s, ro + RO_NAMES, "Rkallsyms_names");
+		add(s, ro + RO_TOKENS, "Rkallsyms_token_table");
+		add(s, ro + RO_INDEX, "Rkallsyms_token_index");
+		add(s, ro + RO_OFFSETS, "Rkallsyms_offsets");
+		add(s, ro + RO_BASE, "Rkallsyms_relative_base");
+		add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
+		if (!img->opts.no_tracer)
+			add(s, ro + RO_BTF, "R__start_BTF");
+		add(s, data + D_UTS, "Dinit_uts_ns");
+		add(s, data + D_TASK, "Dinit_task");
+		add(s, data + D_TEXT_MUTEX, "Dtext_mutex");
+		add(s, data + D_FTRACE_LOCK, "dftrace_lock");
+		add(s, data + D_PANIC_CPU, "Dpanic_cpu");
+		add(s, data + D_STATE, "Dsystem_state");
+		add(s, data + D_PAGES_START, "dftrace_pages_start");
+		add(s, data + D_OPS_LIST, "Dftrace_ops_list");
+		add(s, data + D_LIST_END, "Dftrace_list_end");
+		add(s, data + D_VMCI, "Bvmcoreinfo_data");
+		add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
+		add(s, data + D_ROOT, "Dinit_top_pgt");
+	}
+	add(s, img->init.v, "T_sinittext");
+	add(s, img->init.v + 0x10000, "T_einittext");
+	if (x86)
+		add(s, img->text.v + IMAGE_LEN, "B_end");
+}
+
+static size_t put_name(uint8_t *p, const char *text)
+{
+	static const struct {
+		const char *s;
+		uint8_t token;
+	} packed[] = {{"guest_", TOKEN_GUEST}, {"func", TOKEN_FUNC}};
+	size_t n = 0;
+
+	while (*text) {
+		bool done = false;
+
+		for (unsigned i = 0; i < 2 && !done; i++) {
+			if (strncmp(text, packed[i].s, strlen(packed[i].s)) != 0)
+				continue;
+			p[1 + n++] = packed[i].token;
+			text += strlen(packed[i].s);
+			done = true;
+		}
+		if (!done)
+			p[1 + n++] = (uint8_t)*text++;
+	}
+	p[0] = (uint8_t)n;
+	return n + 1;
+}
+
+static void put_tokens(const struct guestimg *img)
+{
+	uint8_t *table = guestimg_at(img, vp_gva(img->rodata.v + RO_TOKENS));
+	uint8_t *index = guestimg_at(img, vp_gva(img->rodata.v + RO_INDEX));
+	size_t at = 0;
+
+	for (unsigned i = 0; i < 256; i++) {
+		char one[2] = {i > ' ' && i <= '~' ? (char)i : '\0', '\0'};
+		const char *s = i == TOKEN_GUEST ? "guest_" : i == TOKEN_FUNC ? "func" : one;
+
+		vp_st16(index + 2 * i, (uint16_t)at);
+		strcpy((char *)table + at, s);
+		at += strlen(s) + 1;
+	}
+}
+
+static void build_symbols(struct guestimg *img)
+{
+	uint8_t *names = guestimg_at(img, vp_gva(img->rodata.v + RO_NAMES));
+	uint8_t *offsets = guestimg_at(img, vp_gva(img->rodata.v + RO_OFFSETS));
+	struct syms s = {.n = 0};
+	size_t at = 0;
+
+	list_symbols(img, &s);
+	put_tokens(img);
+	for (unsigned i = 0; i < s.n; i++) {
+		uint64_t off = s.s[i].addr - img->text.v;
+
+		if (is_x86(img)) /* ABSOLUTE_PERCPU: a kernel address is base - 1 - offset */
+			off = s.s[i].addr < 4096 ? s.s[i].addr : 0 - off - 1;
+		vp_st32(offsets + 4 * i, (uint32_t)off);
+		at += put_name(names + at, s.s[i].text);
+	}
+	vp_st32(guestimg_at(img, vp_gva(img->rodata.v + RO_NUM)), s.n);
+	vp_st64(guestimg_at(img, vp_gva(img->rodata.v + RO_BASE)), img->text.v);
+	img->n_symbols = s.n;
+}
+
+/* --- VMCOREINFO ------------------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static void line(char *page, const char *fmt, ...)
+{
+	size_t at = strlen(page);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(page + at, 4096 - at, fmt, ap);
+	va_end(ap);
+}
+
+static void build_vmcoreinfo(struct guestimg *img)
+{
+	char *page = (char *)phys(img, img->vmcoreinfo.v);
+	uint64_t ro = img->rodata.v, data = img->data.v;
+
+	memset(page, 0, 4096);
+	line(page, "OSRELEASE=%s\nBUILD-ID=", img->opts.release);
+	for (size_t i = 0; i < sizeof(build_id); i++)
+		line(page, "%02x", build_id[i]);
+	line(page,
+	     "\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=%" PRIx64 "\nOFFSET(uts_namespace.name)=0\n",
+	     data + D_UTS);
+	line(page, "SYMBOL(swapper_pg_dir)=%" PRIx64 "\nSYMBOL(_stext)=%" PRIx64 "\n",
+	     is_x86(img) ? data + D_ROOT : ro + RO_ROOT, img->text.v);
+	line(page,
+	     "NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)=-257\nSYMBOL(kallsyms_names)=%" PRIx64
+	     "\nSYMBOL(kallsyms_num_syms)=%" PRIx64 "\nSYMBOL(kallsyms_token_table)=%" PRIx64
+	     "\nSYMBOL(kallsyms_token_index)=%" PRIx64 "\nSYMBOL(kallsyms_offsets)=%" PRIx64
+	     "\nSYMBOL(kallsyms_relative_base)=%" PRIx64 "\n",
+	     ro + RO_NAMES, ro + RO_NUM, ro + RO_TOKENS, ro + RO_INDEX, ro + RO_OFFSETS,
+	     ro + RO_BASE);
+	if (is_x86(img))
+		line(page,
+		     "NUMBER(phys_base)=%" PRId64 "\nSYMBOL(init_top_pgt)=%" PRIx64
+		     "\nNUMBER(pgtable_l5_enabled)=0\n",
+		     (int64_t)(img->phys.v - (img->text.v - X86_MAP)), data + D_ROOT);
+	else
+		line(page,
+		     "NUMBER(VA_BITS)=48\nNUMBER(kimage_voffset)=0x%" PRIx64
+		     "\nNUMBER(PHYS_OFFSET)=0x%llx\nNUMBER(TCR_EL1_T1SZ)=0x10\n",
+		     img->text.v - img->phys.v, ARM64_RAM);
+	line(page, "KERNELOFFSET=%" PRIx64 "\n", img->opts.kaslr);
+}
+
+void guestimg_vmcoreinfo_set(const struct guestimg *img, const char *key, const char *value)
+{
+	char *page = (char *)phys(img, img->vmcoreinfo.v), copy[4096], *save = NULL;
+	size_t n = strlen(key);
+
+	memcpy(copy, page, sizeof(copy));
+	memset(page, 0, 4096);
+	for (char *l = strtok_r(copy, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(l, key, n) != 0 || l[n] != '=')
+			line(page, "%s\n", l);
+		else if (value)
+			line(page, "%s=%s\n", key, value);
+	}
+}
+
+/* --- data --------------------------------------------------------------------------------------------------- */
+
+static void st(const struct guestimg *img, vp_gva_t at, uint64_t v)
+{
+	vp_st64(guestimg_at(img, at), v);
+}
+
+static void build_tracer(struct guestimg *img)
+{
+	uint64_t pages = img->ram + 0x90000, records = img->ram + 0x91000;
+	uint64_t data = img->data.v;
+	vp_gva_t pg[2] = {guestimg_linear(img, vp_gpa(pages)),
+			  guestimg_linear(img, vp_gpa(pages + 64))};
+	vp_gva_t rec = guestimg_linear(img, vp_gpa(records));
+
+	guestbtf_write(guestimg_at(img, vp_gva(img->rodata.v + RO_BTF)));
+	st(img, vp_gva(data + D_PAGES_START), pg[0].v);
+	st(img, vp_gva(data + D_OPS_LIST), data + D_LIST_END);
+	/* one group with the last address, then one with the functions */
+	st(img, pg[0], pg[1].v);
+	st(img, vp_gva(pg[0].v + 8), rec.v);
+	st(img, vp_gva(pg[0].v + 16), 1);
+	st(img, rec, img->dup[1].v);
+	st(img, vp_gva(pg[1].v + 8), rec.v + 0x100);
+	st(img, vp_gva(pg[1].v + 16), GUESTIMG_FUNCS);
+	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++) {
+		st(img, vp_gva(rec.v + 0x100 + 16 * i), img->func[i].v);
+		img->flags[i] = vp_gpa(records + 0x100 + 16 * i + 8);
+	}
+}
+
+void guestimg_add_ops(const struct guestimg *img, vp_gva_t only, vp_gva_t func)
+{
+	uint64_t data = img->data.v;
+
+	st(img, vp_gva(data + D_OPS), func.v);
+	st(img, vp_gva(data + D_OPS + 8), data + D_LIST_END);
+	st(img, vp_gva(data + D_OPS + 16), data + D_HASHES);
+	st(img, vp_gva(data + D_HASHES), 0); /* notrace_hash */
+	st(img, vp_gva(data + D_HASHES + 8), data + D_FILTER);
+	st(img, vp_gva(data + D_FILTER), 0); /* size_bits: one bucket */
+	st(img, vp_gva(data + D_FILTER + 8), data + D_BUCKETS);
+	st(img, vp_gva(data + D_FILTER + 16), only.v ? 1 : 0);
+	st(img, vp_gva(data + D_BUCKETS), only.v ? data + D_ENTRY : 0);
+	st(img, vp_gva(data + D_ENTRY), 0);
+	st(img, vp_gva(data + D_ENTRY + 16), only.v);
+	st(img, vp_gva(data + D_OPS_LIST), data + D_OPS);
+}
+
+static void build_data(struct guestimg *img)
+{
+	uint64_t ro = img->rodata.v, data = img->data.v;
+	uint8_t *note = guestimg_at(img, vp_gva(ro + RO_NOTE));
+
+	img->uts = vp_gva(data + D_UTS);
+	strcpy((char *)guestimg_at(img, img->uts), "Linux");
+	strcpy((char *)guestimg_at(img, vp_gva(data + D_UTS + 130)), img->opts.release);
+	vp_st32(note, 4);
+	vp_st32(note + 4, sizeof(build_id));
+	vp_st32(note + 8, 3); /* NT_GNU_BUILD_ID */
+	memcpy(note + 12, "GNU", 4);
+	memcpy(note + 16, build_id, sizeof(build_id));
+	if (!is_x86(img))
+		return;
+	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), build_id, sizeof(build_id));
+	st(img, vp_gva(data + D_TASK + GUESTBTF_CANARY), img->opts.canary);
+	vp_st32(guestimg_at(img, vp_gva(data + D_PANIC_CPU)), 0xffffffff);
+	vp_st32(guestimg_at(img, vp_gva(data + D_STATE)), img->opts.booting ? 1 : 3);
+	st(img, vp_gva(data + D_VMCI), guestimg_linear(img, img->vmcoreinfo).v);
+	st(img, vp_gva(data + D_PAGE_OFFSET), X86_LINEAR);
+	img->text_mutex = guestimg_gpa(img, vp_gva(data + D_TEXT_MUTEX));
+	img->ftrace_lock = guestimg_gpa(img, vp_gva(data + D_FTRACE_LOCK));
+	img->panic_cpu = guestimg_gpa(img, vp_gva(data + D_PANIC_CPU));
+	img->system_state = guestimg_gpa(img, vp_gva(data + D_STATE));
+	if (!img->opts.no_tracer)
+		build_tracer(img);
+}
+
+/* --- registers ------------------------------------------------------------------------------------------------ */
+
+static void set(struct arch_regs *r, unsigned i, uint64_t v)
+{
+	r->v[i] = v;
+	r->have |= 1u << i;
+}
+
+void guestimg_regs(const struct guestimg *img, unsigned vcpu, vp_gva_t pc)
+{
+	struct arch_regs *r = fake_regs(img->f, vcpu);
+
+	if (!r)
+		return;
+	memset(r, 0, sizeof(*r));
+	set(r, ARCH_REG_PC, pc.v);
+	/* a stack in the linear map */
+	set(r, ARCH_REG_SP,
+	    guestimg_linear(img, vp_gpa(img->ram + 0xe0000 + vcpu * 4096)).v + 0xf00);
+	if (is_x86(img)) {
+		set(r, X86_64_REG_CR0, 0x80050033);
+		set(r, X86_64_REG_CR3, img->ram + 0xf0000);
+		set(r, X86_64_REG_CR4, 0x6f0);
+		set(r, X86_64_REG_EFER, 0xd01);
+		set(r, X86_64_REG_CS, 0x10);
+		return;
+	}
+	set(r, ARM64_REG_CPSR, 0x3c5); /* EL1h */
+	set(r, ARM64_REG_TTBR1, img->root.v);
+	set(r, ARM64_REG_TCR, 0x10 | 0x10 << 16 | 2ull << 30 | 5ull << 32);
+	set(r, ARM64_REG_SCTLR, 1);
+}
+
+void guestimg_build(struct fake *f, const struct arch_ops *arch, const struct guestimg_opts *opts,
+		    struct guestimg *ret)
+{
+	struct guestimg img = {.f = f, .arch = arch};
+
+	if (opts)
+		img.opts = *opts;
+	if (!img.opts.release)
+		img.opts.release = "6.1.0-0-test";
+	img.ram = ram_base(arch) + img.opts.at;
+	img.phys = vp_gpa(img.ram + IMAGE_OFF);
+	img.text = vp_gva((is_x86(&img) ? X86_MAP + 0x1000000 : ARM64_IMAGE) + img.opts.kaslr);
+	img.text_end = vp_gva(img.text.v + TEXT_LEN);
+	img.rodata = vp_gva(img.text.v + RODATA_OFF);
+	img.data = vp_gva(img.text.v + DATA_OFF);
+	img.init = vp_gva(img.text.v + INIT_OFF);
+	img.vmcoreinfo = vp_gpa(img.ram + 0x80000);
+	img.root = guestimg_gpa(&img, is_x86(&img) ? vp_gva(img.data.v + D_ROOT)
+						   : vp_gva(img.rodata.v + RO_ROOT));
+	memset(phys(&img, img.ram), 0, GUESTIMG_RAM);
+	build_tables(&img);
+	build_text(&img);
+	build_symbols(&img);
+	build_vmcoreinfo(&img);
+	build_data(&img);
+	if (!img.opts.keep_regs)
+		for (unsigned i = 0; i < FAKE_VCPU_MAX; i++)
+			guestimg_regs(&img, i, vp_gva(img.text.v + 0x100));
+	*ret = img;
+}
