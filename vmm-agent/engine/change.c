@@ -106,7 +106,9 @@ static int settle(const struct eng_change *c, struct diag *diag)
 			" was changed by the guest itself right after the window: look at it "
 			"with vpatch status",
 			step->e.symbol, step->e.edit.gva.v);
-	return diag_set(diag, r, "reading the sites again after the window: %s",
+	return diag_set(diag, VP_E_PARTIAL,
+			"the change is in place, but the sites could not be read again after the "
+			"window (%s): look at them with vpatch status",
 			vp_err_sentence(r));
 }
 
