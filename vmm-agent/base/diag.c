@@ -31,7 +31,7 @@ static size_t utf8_len(const unsigned char *s)
 	return n;
 }
 
-static void make_printable(char *text)
+void diag_printable(char *text)
 {
 	unsigned char *s = (unsigned char *)text;
 
@@ -54,7 +54,7 @@ int diag_set(struct diag *diag, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(diag->text, sizeof(diag->text), fmt, ap);
 	va_end(ap);
-	make_printable(diag->text);
+	diag_printable(diag->text);
 	return err;
 }
 

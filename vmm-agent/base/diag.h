@@ -32,4 +32,7 @@ int diag_errno(struct diag *diag, int errnum, const char *fmt, ...)
 /* Puts "<words>: " in front of what is there and returns the code already there. */
 int diag_prefix(struct diag *diag, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Makes every byte of text that a terminal might act on a '?', as above; the length stays. */
+void diag_printable(char *text);
+
 #endif
