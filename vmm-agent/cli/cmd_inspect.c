@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/cli/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- kallsyms ---------------------------------------------------------------------------------- */
+
+static int put_symbol(void *ctx, const struct guest_sym *sym)
+{
+	struct cli *cli = ctx;
+	char name[GUEST_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%s", sym->name);
+	diag_printable(name);
+	out_raw(&cli->out, "%016" PRIx64 " %c %s\n", sym->addr.v, sym->type, name);
+	return 0;
+}
+
+static int add_symbol(void *ctx, const struct guest_sym *sym)
+{
+	struct json_object *o = json_object_new_object();
+	char type[2] = {sym->type, '\0'};
+
+	out_addr(o, "address", sym->addr.v);
+	out_str(o, "type", type);
+	out_str(o, "name", sym->name);
+	return json_object_array_add(ctx, o) < 0 ? VP_E_NOMEM : 0;
+}
+
+static int put_symbols(struct cli *cli, struct guest *g)
+{
+	struct json_object *list;
+	int r;
+
+	if (!cli->out.json)
+		return guest_sym_each(g, put_symbol, cli);
+	list = json_object_new_array();
+	json_object_object_add(cli->out.obj, "symbols", list);
+	r = guest_sym_each(g, add_symbol, list);
+	return r < 0 ? diag_set(&cli->diag, r, "the guest's symbols could not be listed") : r;
+}
+
+/* --- the guest --------------------------------------------------------------------------------- */
+
+static const struct {
+	uint32_t bit;
+	const char *name;
+} caps[] = {
+	{VP_CAP_REGS_LIVE, "regs-live"},
+	{VP_CAP_WRITE_DIRTY, "write-dirty"},
+	{VP_CAP_STORE_LIVE, "store-live"},
+	{VP_CAP_DEATH_FREES, "death-frees"},
+};
+
+static void put_target(struct cli *cli, struct vp_target *t)
+{
+	const struct vp_target_info *i = vp_target_info(t);
+	struct json_object *o = cli->out.obj, *list = json_object_new_array();
+	char words[128] = "";
+
+	for (size_t k = 0; k < sizeof(caps) / sizeof(caps[0]); k++) {
+		if (!(vp_target_caps(t) & caps[k].bit))
+			continue;
+		json_object_array_add(list, out_json_str(caps[k].name));
+		snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s",
+			 words[0] ? ", " : "", caps[k].name);
+	}
+	out_str(o, "locator", i->locator);
+	out_str(o, "arch", i->arch->name);
+	out_int(o, "vcpus", i->vcpus);
+	out_str(o, "accelerator", i->accel);
+	out_str(o, "driver", i->driver);
+	json_object_object_add(o, "capabilities", list);
+	out_line(&cli->out, OUT_BOLD, "%s", cli->out.subject);
+	out_row(&cli->out, "VM", "%s, process %d, %u vCPU%s, %s", i->locator, (int)i->id.pid,
+		i->vcpus, i->vcpus == 1 ? "" : "s", i->accel);
+	out_row(&cli->out, "driver", "%s (%s)", i->driver, words[0] ? words : "no capabilities");
+}
+
+static void put_kernel(struct cli *cli, const struct guest_info *i)
+{
+	struct json_object *o = cli->out.obj;
+	char hex[2 * OUT_HEX_MAX + 1];
+
+	out_str(o, "release", i->release);
+	out_hex(o, "build_id", i->build_id, i->build_id_len);
+	out_hex(o, "boot_id", i->boot_id, sizeof(i->boot_id));
+	out_addr(o, "kaslr", i->kaslr);
+	out_addr(o, "text", i->text.v);
+	out_addr(o, "text_end", i->text_end.v);
+	out_int(o, "symbol_count", i->n_symbols);
+	out_bool(o, "data_symbols", i->data_symbols);
+	out_row(&cli->out, "kernel", "%s, %s", i->release, i->arch->name);
+	out_row(&cli->out, "build-id", "%s",
+		i->build_id_len ? out_hex_text(hex, i->build_id, i->build_id_len) : "not known");
+	out_row(&cli->out, "KASLR", "0x%" PRIx64 ", text 0x%016" PRIx64 " to 0x%016" PRIx64,
+		i->kaslr, i->text.v, i->text_end.v);
+	out_row(&cli->out, "symbols", "%zu%s", i->n_symbols,
+		i->data_symbols ? "" : ", functions only");
+}
+
+static void put_applied(struct cli *cli, const struct eng_list *l)
+{
+	struct json_object *list = json_object_new_array(), *arena = json_object_new_object();
+	char size[OUT_SIZE_LEN], left[OUT_SIZE_LEN];
+	uint64_t total = l->arena.free;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < l->arena.n_records; i++)
+		total += l->arena.records[i].l.size;
+	out_int(arena, "size", total);
+	out_int(arena, "free", l->arena.free);
+	json_object_object_add(cli->out.obj, "arena", arena);
+	out_row(&cli->out, "arena", "%s, %s free", out_size_text(size, total),
+		out_size_text(left, l->arena.free));
+	for (size_t i = 0; i < l->n; i++) {
+		const struct eng_hotfix *h = &l->hotfixes[i];
+
+		if (h->state == ENG_REVERTED)
+			continue;
+		json_object_array_add(list, out_json_str(h->l.name));
+		out_row(&cli->out, n++ ? "" : "applied", "%s %s%s%s", h->l.name, h->l.version,
+			h->state == ENG_APPLIED ? "" : ", ",
+			h->state == ENG_APPLIED ? "" : eng_state_name(h->state));
+	}
+	if (n == 0)
+		out_row(&cli->out, "applied", "nothing");
+	json_object_object_add(cli->out.obj, "applied", list);
+}
+
+/* What is wrong with a hotfix is for status to judge; inspect describes. */
+static void put_ledger(struct cli *cli, struct vp_target *t, struct guest *g)
+{
+	struct eng_dirs dirs = cli_dirs(cli);
+	struct eng_list l = {0};
+	struct diag why;
+	int r;
+
+	diag_init(&why);
+	r = eng_status(t, g, NULL, &dirs, &why, &l);
+	if (r == VP_OK || r == VP_E_PARTIAL || r == VP_E_SHADOWED || r == VP_E_PENDING)
+		put_applied(cli, &l);
+	if (r < 0)
+		out_note(&cli->out, "%s", why.text[0] ? why.text : vp_err_sentence(r));
+	eng_list_deinit(&l);
+}
+
+int cmd_inspect(struct cli *cli)
+{
+	struct guest *g = NULL;
+	struct vp_target *t;
+	int r = cli_domain_open(cli, cli->pos[0], &t);
+
+	if (r < 0)
+		return r;
+	if (!cli->opt[OPT_SYMBOLS])
+		put_target(cli, t);
+	r = guest_open(t, 0, &cli->diag, &g);
+	if (r == VP_OK && cli->opt[OPT_SYMBOLS]) {
+		r = put_symbols(cli, g);
+	} else if (r == VP_OK) {
+		put_kernel(cli, guest_info(g));
+		put_ledger(cli, t, g);
+	}
+	guest_close(g);
+	vp_target_close(t);
+	return r;
+}
