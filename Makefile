@@ -65,7 +65,7 @@ FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(O)/vpatch
+all: $(O)/vpatch $(O)/include/vpatch/hotfix.h
 
 help:
 	@echo 'make            build the vpatch command'
@@ -158,3 +158,51 @@ demo check check-long soak bench fuzz:
 
 clean:
 	rm -rf $(O) build-san
+
+# --- command line: pages and installation -----------------------------------------------------
+
+# Directories are compiled in: other values than last time make the command anew.
+DIRS := $(PREFIX) $(SYSCONFDIR) $(LOCALSTATEDIR) $(RUNDIR)
+$(O)/dirs: FORCE
+	$(Q)mkdir -p $(@D) && { echo '$(DIRS)' | cmp -s - $@ || echo '$(DIRS)' >$@; }
+FORCE:
+$(call obj,$(CLI_SRCS)): $(O)/dirs
+
+# What the source of a hotfix includes, where the command finds it before it is installed.
+$(O)/include/vpatch/hotfix.h: vmm-agent/hotfix/include/vpatch/hotfix.h
+	$(Q)mkdir -p $(@D) && cp $< $@
+
+man: $(O)/vpatch.1 $(O)/vpatch.bash
+$(O)/vpatch.1: $(O)/vpatch
+	$(call say,MAN,$@)
+	$(Q)$(O)/vpatch help --man >$@
+$(O)/vpatch.bash: $(O)/vpatch
+	$(call say,BASH,$@)
+	$(Q)$(O)/vpatch help --bash-completion >$@
+
+# Two unit tests need more than the archives: the configuration reader, and the built command.
+$(O)/tests/unit/test_conf: $(O)/vmm-agent/cli/conf.o
+$(O)/tests/unit/test_cli: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
+
+INSTALL ?= install
+MAN1 := $(DESTDIR)$(PREFIX)/share/man/man1
+COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+DATA := $(DESTDIR)$(PREFIX)/share/vpatch
+CONFDIR := $(DESTDIR)$(SYSCONFDIR)/vpatch
+
+# Configuration is the administrator's: written once, never over what is there, never removed.
+install: all man
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(MAN1) $(COMPLETIONS) $(DATA)/include/vpatch
+	$(INSTALL) -m 0755 $(O)/vpatch $(DESTDIR)$(PREFIX)/bin/vpatch
+	$(INSTALL) -m 0644 $(O)/vpatch.1 $(MAN1)/vpatch.1
+	$(INSTALL) -m 0644 $(O)/vpatch.bash $(COMPLETIONS)/vpatch
+	$(INSTALL) -m 0644 vmm-agent/hotfix/include/vpatch/hotfix.h $(DATA)/include/vpatch/hotfix.h
+	$(INSTALL) -d -m 0755 $(CONFDIR) $(CONFDIR)/certs.d $(CONFDIR)/revoked.d
+	$(Q)[ -e $(CONFDIR)/vpatch.conf ] || [ -L $(CONFDIR)/vpatch.conf ] || { \
+		sed -e 's#/etc/vpatch#$(SYSCONFDIR)/vpatch#' -e 's#/var/lib#$(LOCALSTATEDIR)/lib#' \
+			-e 's#/run/vpatch#$(RUNDIR)/vpatch#' vmm-agent/cli/vpatch.conf >$(O)/vpatch.conf && \
+		$(INSTALL) -m 0644 $(O)/vpatch.conf $(CONFDIR)/vpatch.conf; }
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/vpatch $(MAN1)/vpatch.1 $(COMPLETIONS)/vpatch
+	rm -rf $(DATA)
