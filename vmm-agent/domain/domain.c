@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/domain/domain.h"
+
+#include <string.h>
+
+#include "vmm-agent/domain/pid.h"
+#include "vmm-agent/drv/gdb.h"
+
+static bool has_prefix(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static int open_pid(const char *name, struct diag *diag, struct vp_target **ret)
+{
+	pid_t pid;
+	int r = dom_parse_pid(name + strlen("pid:"), &pid);
+
+	if (r < 0)
+		return diag_set(diag, r, "%s: not a process id: write pid:N", name);
+	return dom_open_pid(name, pid, diag, ret);
+}
+
+int dom_open(const char *name, struct diag *diag, struct vp_target **ret)
+{
+	if (has_prefix(name, "qmp:")) {
+		const char *path = name + strlen("qmp:");
+
+		if (*path == '\0')
+			return diag_set(diag, VP_E_USAGE,
+					"qmp: names no socket: write qmp:/path/to/qmp.sock");
+		return drv_gdb_open(name, path, diag, ret);
+	}
+	if (has_prefix(name, "pid:"))
+		return open_pid(name, diag, ret);
+	if (strchr(name, '/'))
+		return diag_set(diag, VP_E_USAGE, "%s: a path is not a domain: write qmp:%s", name,
+				name);
+	return diag_set(diag, VP_E_USAGE, "%s: names come by libvirt: use qmp:PATH", name);
+}

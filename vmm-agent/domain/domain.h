@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From a name to a target; the only room that names drivers. */
+#ifndef VP_DOMAIN_DOMAIN_H
+#define VP_DOMAIN_DOMAIN_H
+
+#include "vmm-agent/target.h"
+
+/*
+ * name is `qmp:PATH` (QEMU's QMP socket) or `pid:N` (a QEMU process; its QMP socket is looked for
+ * among those it listens on). VP_E_USAGE for what is neither, VP_E_NO_DOMAIN when nobody is there;
+ * otherwise the driver's errors.
+ */
+int dom_open(const char *name, struct diag *diag, struct vp_target **ret) VP_MUST_USE;
+
+#endif

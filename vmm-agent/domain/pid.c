@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/domain/pid.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm-agent/drv/gdb.h"
+
+#define SOCKETS_MAX   1024    /* descriptors of one process that are looked at */
+#define SO_ACCEPTCON_ 0x10000 /* include/uapi/linux/net.h, __SO_ACCEPTCON: it listens */
+#define TYPE_STREAM   1
+
+int dom_parse_pid(const char *text, pid_t *ret)
+{
+	char *end;
+	long v;
+
+	if (*text < '0' || *text > '9')
+		return VP_E_USAGE;
+	errno = 0;
+	v = strtol(text, &end, 10);
+	if (errno || *end != '\0' || v < 1 || v > INT32_MAX)
+		return VP_E_USAGE;
+	*ret = (pid_t)v;
+	return VP_OK;
+}
+
+/* `ffff..: 00000002 00000000 00010000 0001 01 12345 /run/vm.sock` */
+bool dom_unix_listener(const char *line, uint64_t *inode_ret, const char **path_ret)
+{
+	unsigned flags, type;
+	uint64_t inode;
+	int path = 0;
+
+	if (sscanf(line, "%*[0-9a-fA-F]: %*x %*x %x %x %*x %" SCNu64 " %n", &flags, &type, &inode,
+		   &path) != 3 ||
+	    path == 0)
+		return false;
+	if (!(flags & SO_ACCEPTCON_) || type != TYPE_STREAM || line[path] != '/')
+		return false;
+	*inode_ret = inode;
+	*path_ret = line + path;
+	return true;
+}
+
+/* The inodes of the sockets that the process has open. */
+static int list_sockets(pid_t pid, uint64_t *inode, size_t *n_ret)
+{
+	char dir[64], path[128], link[64];
+	struct dirent *e;
+	size_t n = 0;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)pid);
+	d = opendir(dir);
+	if (!d)
+		return errno == ENOENT ? VP_E_NO_DOMAIN : VP_E_PERM;
+	while (n < SOCKETS_MAX && (e = readdir(d))) {
+		ssize_t len;
+
+		snprintf(path, sizeof(path), "%s/%.32s", dir, e->d_name);
+		len = readlink(path, link, sizeof(link) - 1);
+		if (len <= 0)
+			continue;
+		link[len] = '\0';
+		if (sscanf(link, "socket:[%" SCNu64 "]", &inode[n]) == 1)
+			n++;
+	}
+	closedir(d);
+	*n_ret = n;
+	return VP_OK;
+}
+
+static bool has_inode(const uint64_t *inode, size_t n, uint64_t which)
+{
+	for (size_t i = 0; i < n; i++)
+		if (inode[i] == which)
+			return true;
+	return false;
+}
+
+/* What answers there has to be a QMP server of just this process's VM. */
+static int try_socket(const char *name, pid_t pid, const char *path, struct diag *diag,
+		      struct vp_target **ret)
+{
+	struct vp_target *t;
+	int r = drv_gdb_open(name, path, diag, &t);
+
+	if (r < 0)
+		return r;
+	if (vp_target_info(t)->id.pid != pid) {
+		vp_target_close(t);
+		return VP_E_NOT_QMP;
+	}
+	*ret = t;
+	return VP_OK;
+}
+
+int dom_open_pid(const char *name, pid_t pid, struct diag *diag, struct vp_target **ret)
+{
+	uint64_t inode[SOCKETS_MAX];
+	char path[64], *line = NULL;
+	int r, busy = VP_OK;
+	size_t n = 0, cap = 0;
+	FILE *f;
+
+	r = list_sockets(pid, inode, &n);
+	if (r < 0)
+		return diag_set(diag, r,
+				r == VP_E_PERM
+					? "%s: its descriptors may not be looked at: run vpatch "
+					  "as root"
+					: "%s: there is no such process",
+				name);
+	snprintf(path, sizeof(path), "/proc/%d/net/unix", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return diag_errno(diag, errno, "%s: %s", name, path);
+	r = VP_E_NO_DOMAIN;
+	while (r < 0 && getline(&line, &cap, f) > 0) {
+		const char *socket;
+		uint64_t which;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (!dom_unix_listener(line, &which, &socket) || !has_inode(inode, n, which))
+			continue;
+		r = try_socket(name, pid, socket, diag, ret);
+		/* A reason that the right socket may have is kept; a wrong socket is passed over. */
+		if (r < 0 && r != VP_E_NOT_QMP && r != VP_E_NO_DOMAIN)
+			busy = r;
+	}
+	free(line);
+	fclose(f);
+	if (r == VP_OK)
+		return VP_OK;
+	if (busy < 0 && diag && diag->err == busy)
+		return busy;
+	return diag_set(
+		diag, busy < 0 ? busy : VP_E_NO_DOMAIN,
+		"%s: %s: start QEMU with -qmp unix:PATH,server=on,wait=off or name its socket "
+		"by qmp:PATH",
+		name,
+		busy < 0 ? vp_err_sentence(busy) : "listens on no QMP socket that is seen here");
+}

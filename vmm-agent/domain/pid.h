@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A QEMU named by its process id: its QMP socket is among those that it listens on. */
+#ifndef VP_DOMAIN_PID_H
+#define VP_DOMAIN_PID_H
+
+#include "vmm-agent/target.h"
+
+/* Decimal, at least 1, nothing behind it; VP_E_USAGE otherwise. */
+int dom_parse_pid(const char *text, pid_t *ret) VP_MUST_USE;
+
+int dom_open_pid(const char *name, pid_t pid, struct diag *diag,
+		 struct vp_target **ret) VP_MUST_USE;
+
+/*
+ * One line of /proc/PID/net/unix: true if it is a listening stream socket with a path in the file
+ * system, which then starts at *path_ret. proc_net_unix(5)
+ */
+bool dom_unix_listener(const char *line, uint64_t *inode_ret, const char **path_ret);
+
+#endif

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/drv/gdb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm-agent/drv/gdb_int.h"
+#include "vmm-agent/drv/gdb_open.h"
+
+#define GONE_WAIT_MS 500 /* a killed QEMU's sockets close before its process has ended */
+
+static uint32_t drv_caps(void *self)
+{
+	const struct gdb *g = self;
+
+	/* A stub's write goes through QEMU's own memory API, which marks it dirty. On x86 the monitor
+	 * shows every register that is needed without a hold; on arm64 it has no TTBR1_EL1. */
+	return VP_CAP_WRITE_DIRTY | (g->arch->id == ARCH_X86_64 ? VP_CAP_REGS_LIVE : 0u);
+}
+
+static void drv_close(void *self)
+{
+	gdb_destroy(self);
+}
+
+static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag)
+{
+	struct gdb *g = self;
+
+	(void)diag;
+	*ret = g->ram;
+	*n_ret = g->n_ram;
+	return VP_OK;
+}
+
+static int drv_run_state(void *self, enum vp_run_state *ret, char words[32], struct diag *diag)
+{
+	return gdb_run_state(self, clock_in(GDB_CALL_NS), ret, words, diag);
+}
+
+static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
+{
+	return vmm_mem_read(&((struct gdb *)self)->mem, at, buf, len);
+}
+
+static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
+			  size_t *n_ret, struct diag *diag)
+{
+	return vmm_mem_find_pages(&((struct gdb *)self)->mem, prefix, n, found, cap, n_ret, diag);
+}
+
+/* --- arming -------------------------------------------------------------------------------- */
+
+/* `-gdb` and `-s` name their character device "gdb". A stub that somebody started on a device of
+ * another name cannot be told from any other device. */
+static int check_debugger(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	struct json_object *list = NULL;
+	bool found = false;
+	int r = gdb_call(g, "query-chardev", NULL, -1, deadline, diag, &list);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0;
+	     json_object_is_type(list, json_type_array) && i < json_object_array_length(list);
+	     i++) {
+		const char *label = qmp_get_str(json_object_array_get_idx(list, i), "label");
+
+		found = found || (label && strcmp(label, "gdb") == 0);
+	}
+	json_object_put(list);
+	if (found)
+		return diag_set(diag, VP_E_DEBUGGED,
+				"%s: QEMU's gdbstub is in use: end it with `gdbserver none` in the "
+				"monitor",
+				g->name);
+	return VP_OK;
+}
+
+static int check_state(struct gdb *g, uint64_t deadline, struct diag *diag, bool *runs)
+{
+	enum vp_run_state state;
+	char words[32];
+	int r = gdb_run_state(g, deadline, &state, words, diag);
+
+	if (r < 0)
+		return r;
+	*runs = state == VP_RUN_RUNNING;
+	switch (state) {
+	case VP_RUN_RUNNING:
+	case VP_RUN_PAUSED:
+		return VP_OK;
+	case VP_RUN_MIGRATING:
+		return diag_set(diag, VP_E_MIGRATING, "%s: is migrating (%s): try again later",
+				g->name, words);
+	case VP_RUN_SHUTDOWN:
+		return diag_set(diag, VP_E_SHUTDOWN, "%s: has ended (%s)", g->name, words);
+	case VP_RUN_PANICKED:
+		return diag_set(diag, VP_E_PANICKED, "%s: its kernel has panicked", g->name);
+	default:
+		break;
+	}
+	if (strcmp(words, "prelaunch") == 0)
+		return diag_set(diag, VP_E_BOOTING, "%s: has not been started yet", g->name);
+	if (strcmp(words, "debug") == 0)
+		return diag_set(diag, VP_E_DEBUGGED, "%s: a debugger has stopped it", g->name);
+	return diag_set(diag, VP_E_UNSUPPORTED, "%s: is in the state `%s`: resume or restart it",
+			g->name, words);
+}
+
+static int check_vcpus(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	unsigned vcpus;
+	pid_t tid;
+	int r = gdb_query_vcpus(g, deadline, diag, &vcpus, &tid);
+
+	if (r == VP_OK && vcpus != g->vcpus)
+		return diag_set(diag, VP_E_GUEST_CHANGED,
+				"%s: has %u vCPUs now and had %u: try again", g->name, vcpus,
+				g->vcpus);
+	return r;
+}
+
+/* --- letting go ---------------------------------------------------------------------------- */
+
+static bool vmm_gone(const struct gdb *g)
+{
+	for (int i = 0; i < GONE_WAIT_MS; i++) {
+		uint64_t start;
+
+		if (vmm_start_time(g->id.pid, &start) < 0 || start != g->id.start_time)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* The guest could not be let go, or it could not be learned whether it was. */
+static int not_let_go(struct gdb *g, int err)
+{
+	bool unreachable = err == VP_E_DISCONNECTED || err == VP_E_NO_DOMAIN;
+
+	return unreachable && vmm_gone(g) ? VP_E_DISCONNECTED : VP_E_PAUSED;
+}
+
+/* By the monitor, whatever state the stub is in. */
+static int let_go_by_monitor(struct gdb *g, struct diag *diag)
+{
+	char status[32] = "";
+	int r = gdb_stub_clear(g, clock_in(GDB_SURE_NS), diag, NULL);
+
+	if (r == VP_OK)
+		r = gdb_status(g, clock_in(GDB_SURE_NS), status, diag);
+	if (r == VP_OK && g->run_again && strcmp(status, "paused") == 0) {
+		r = gdb_call(g, "cont", NULL, -1, clock_in(GDB_SURE_NS), diag, NULL);
+		if (r == VP_OK)
+			r = gdb_status(g, clock_in(GDB_SURE_NS), status, diag);
+		if (r == VP_OK && strcmp(status, "paused") == 0)
+			r = VP_E_PAUSED;
+	}
+	if (r < 0)
+		return not_let_go(g, r);
+	g->sh->held = false;
+	return VP_OK;
+}
+
+/* `D` lets the guest run before it is answered. Without the stub's answer nothing is believed. */
+static int detach(struct gdb *g)
+{
+	const char *reply;
+	size_t len;
+	int r = g->fd < 0 ? VP_E_DISCONNECTED
+			  : rsp_call(&g->rsp, clock_in(GDB_SURE_NS), "D", &reply, &len);
+
+	if (r < 0)
+		return r;
+	return strcmp(reply, "OK") == 0 ? VP_OK : VP_E_PROTO;
+}
+
+static int drv_resume(void *self)
+{
+	struct gdb *g = self;
+	char status[32];
+
+	/* A guest that was found paused must not run a single instruction: no `D`, which lets it
+	 * run; the stub goes and the guest stays as it is. */
+	if (!g->run_again || detach(g) < 0)
+		return let_go_by_monitor(g, NULL);
+	if (gdb_status(g, clock_in(GDB_SURE_NS), status, NULL) < 0 || strcmp(status, "paused") == 0)
+		return let_go_by_monitor(g, NULL);
+	g->sh->held = false;
+	return VP_OK;
+}
+
+static int drv_arm(void *self, enum vp_after after, struct diag *diag)
+{
+	struct gdb *g = self;
+	uint64_t deadline = clock_in(GDB_CALL_NS);
+	bool runs, left = false;
+	int r;
+
+	if (g->kvm && g->arch->id != ARCH_X86_64)
+		return diag_set(
+			diag, VP_E_UNSUPPORTED,
+			"%s: QEMU's gdbstub does not make the instruction caches of a %s KVM "
+			"guest coherent",
+			g->name, g->arch->name);
+	r = check_debugger(g, deadline, diag);
+	if (r == VP_OK)
+		r = check_state(g, deadline, diag, &runs);
+	if (r == VP_OK)
+		r = check_vcpus(g, deadline, diag);
+	/* What a dead agent left; it may be the reason why the guest is paused. */
+	if (r == VP_OK)
+		r = gdb_stub_clear(g, deadline, diag, &left);
+	if (r < 0)
+		return r;
+	g->ran = runs || left || after == VP_AFTER_RUN;
+	g->run_again = g->ran;
+	/* Held already: by the dead. From here on it is ours to let go. */
+	g->sh->held = g->ran && !runs;
+	r = gdb_stub_prepare(g, deadline, diag);
+	if (r < 0 && g->sh->held)
+		(void)let_go_by_monitor(g, NULL);
+	return r;
+}
+
+static void drv_disarm(void *self)
+{
+	struct gdb *g = self;
+
+	g->run_again = g->ran;
+	if (g->sh->held)
+		(void)let_go_by_monitor(g, NULL);
+	else
+		(void)!gdb_stub_clear(g, clock_in(GDB_CALL_NS), NULL, NULL);
+	gdb_stub_hang_up(g);
+}
+
+/* --- the hold ------------------------------------------------------------------------------ */
+
+/* The hold failed: the guest is given back. diag keeps the words of the failure unless that
+ * failed too. */
+static int give_back(struct gdb *g, int err, struct diag *diag)
+{
+	struct diag second;
+	int r;
+
+	diag_init(&second);
+	r = let_go_by_monitor(g, &second);
+	if (r == VP_OK)
+		return err == VP_E_TIMEOUT
+			       ? diag_set(diag, VP_E_DEADLINE,
+					  "%s: could not be held in time; it runs on", g->name)
+			       : err;
+	if (r == VP_E_DISCONNECTED)
+		return diag_set(diag, r, "%s: QEMU ended while the guest was being held", g->name);
+	return diag_set(diag, r, "%s: could not be let go (%s): run `cont` in QEMU's monitor",
+			g->name, second.text);
+}
+
+static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
+{
+	struct gdb *g = self;
+	uint64_t limit = deadline == VP_NO_DEADLINE ? clock_in(GDB_CALL_NS) : deadline;
+	bool runs;
+	int r = check_state(g, limit, diag, &runs);
+
+	if (r < 0)
+		return r == VP_E_TIMEOUT
+			       ? diag_set(diag, VP_E_DEADLINE,
+					  "%s: QEMU did not answer before the deadline", g->name)
+			       : r;
+	/* Since it was armed an operator may have paused it, and wants it to stay so. */
+	g->run_again = g->ran && (runs || g->sh->held);
+	/* A hold before this one, here or in a fork, has used the channel up. */
+	if (g->sh->stage != GDB_CHARDEV || g->fd < 0) {
+		r = gdb_stub_clear(g, limit, diag, NULL);
+		if (r == VP_OK)
+			r = gdb_stub_prepare(g, limit, diag);
+	}
+	if (r < 0)
+		return r == VP_E_TIMEOUT ? VP_E_DEADLINE : r;
+	r = gdb_stub_start(g, limit, diag);
+	return r < 0 ? give_back(g, r, diag) : VP_OK;
+}
+
+/*
+ * Whoever held the guest died at an unknown place: the monitor may be in the middle of a reply,
+ * the stub in the middle of a packet. Neither stream is believed any more.
+ */
+static int drv_takeover(void *self, struct diag *diag)
+{
+	struct gdb *g = self;
+	int r;
+
+	g->run_again = g->ran;
+	r = gdb_reconnect(g, clock_in(GDB_SURE_NS), diag);
+	if (r == VP_OK)
+		r = gdb_stub_clear(g, clock_in(GDB_SURE_NS), diag, NULL);
+	if (r == VP_OK)
+		r = gdb_stub_prepare(g, clock_in(GDB_SURE_NS), diag);
+	if (r == VP_OK)
+		r = gdb_stub_start(g, clock_in(GDB_SURE_NS), diag);
+	if (r < 0) {
+		r = not_let_go(g, r);
+		diag_prefix(diag, "%s", vp_err_sentence(r));
+		if (diag)
+			diag->err = r;
+	}
+	return r;
+}
+
+static int drv_regs(void *self, unsigned vcpu, struct arch_regs *ret)
+{
+	return gdb_stub_regs(self, vcpu, clock_in(GDB_SURE_NS), ret);
+}
+
+static int drv_write(void *self, vp_gpa_t at, const void *buf, size_t len)
+{
+	return gdb_stub_write(self, at, buf, len, clock_in(GDB_SURE_NS));
+}
+
+/*
+ * Nothing is left to do. TCG: the stub's write has thrown the translations of the page away, and
+ * a vCPU looks them up again when it goes on. x86 KVM: stores are seen by instruction fetch
+ * (Intel SDM vol. 3, 12.6; AMD64 APM vol. 2, 7.6.1), and every vCPU has left the guest and enters
+ * it again, after which nothing fetched before is left. Other KVM hosts are refused by arm.
+ */
+static int drv_sync(void *self)
+{
+	(void)self;
+	return VP_OK;
+}
+
+/* --- registers without a window ------------------------------------------------------------ */
+
+static int peek_by_monitor(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
+{
+	char *text = NULL;
+	int r = gdb_hmp(g, "info registers -a", clock_in(GDB_CALL_NS), diag, &text);
+
+	if (r < 0)
+		return r;
+	r = qemu_text_regs(text, vcpu, g->arch->reg_names, ret);
+	free(text);
+	if (r < 0)
+		return diag_set(diag, r,
+				"%s, info registers: no registers of vCPU %u in the answer",
+				g->name, vcpu);
+	return VP_OK;
+}
+
+static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
+{
+	bool armed = g->sh->stage != GDB_NONE;
+	int r = armed ? VP_OK : drv_arm(g, VP_AFTER_AS_FOUND, diag), end;
+
+	if (r < 0)
+		return r;
+	r = drv_pause(g, clock_in(GDB_CALL_NS), diag);
+	if (r == VP_OK) {
+		r = drv_regs(g, vcpu, ret);
+		if (r < 0)
+			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->name, vcpu,
+				 vp_err_sentence(r));
+		end = drv_resume(g);
+		if (end < 0)
+			r = diag_set(diag, end, "%s: %s", g->name, vp_err_sentence(end));
+	}
+	if (!armed)
+		drv_disarm(g);
+	return r;
+}
+
+static int drv_peek_regs(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
+{
+	return drv_caps(self) & VP_CAP_REGS_LIVE ? peek_by_monitor(self, vcpu, ret, diag)
+						 : peek_by_hold(self, vcpu, ret, diag);
+}
+
+static const struct vp_driver driver = {
+	.name = "gdb",
+	.caps = drv_caps,
+	.close = drv_close,
+	.ram = drv_ram,
+	.run_state = drv_run_state,
+	.read = drv_read,
+	.find_pages = drv_find_pages,
+	.peek_regs = drv_peek_regs,
+	.arm = drv_arm,
+	.disarm = drv_disarm,
+	.pause = drv_pause,
+	.takeover = drv_takeover,
+	.regs = drv_regs,
+	.write = drv_write,
+	.sync = drv_sync,
+	.resume = drv_resume,
+};
+
+int drv_gdb_open(const char *name, const char *path, struct diag *diag, struct vp_target **ret)
+{
+	char locator[PATH_MAX + 8];
+	struct gdb *g;
+	int r = gdb_create(name, path, diag, &g);
+
+	if (r < 0)
+		return r;
+	snprintf(locator, sizeof(locator), "qmp:%s", g->path);
+	r = vp_target_create(&driver, g,
+			     &(struct vp_target_info){.name = g->name,
+						      .locator = locator,
+						      .driver = driver.name,
+						      .accel = g->kvm ? "kvm" : "tcg",
+						      .id = g->id,
+						      .arch = g->arch,
+						      .vcpus = g->vcpus},
+			     diag, ret);
+	if (r < 0)
+		gdb_destroy(g);
+	return r;
+}

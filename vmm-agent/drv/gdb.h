@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The way into a QEMU, TCG or KVM, through its QMP socket: RAM is read from outside out of the
+ * process, and the guest is held, looked at and written through QEMU's own gdbstub, which is the
+ * only writer that TCG's translations and migration's dirty log both see.
+ */
+#ifndef VP_DRV_GDB_H
+#define VP_DRV_GDB_H
+
+#include "vmm-agent/target.h"
+
+/*
+ * name is what the user typed, for words; path is the QMP socket. Neither pauses nor changes
+ * anything. VP_E_NO_DOMAIN (nobody listens), VP_E_NOT_QMP, VP_E_MONITOR_BUSY, VP_E_PERM (the
+ * socket, or the process's memory), VP_E_UNSUPPORTED (architecture, process in another pid
+ * namespace).
+ */
+int drv_gdb_open(const char *name, const char *path, struct diag *diag,
+		 struct vp_target **ret) VP_MUST_USE;
+
+#endif

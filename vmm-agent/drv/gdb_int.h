@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the files of driver gdb: one open QEMU. */
+#ifndef VP_DRV_GDB_INT_H
+#define VP_DRV_GDB_INT_H
+
+#include <limits.h>
+
+#include "qmp/qmp.h"
+#include "vmm-agent/base/clock.h"
+#include "vmm-agent/driver.h"
+#include "vmm-agent/drv/gdb_xml.h"
+#include "vmm-agent/drv/qemu_text.h"
+#include "vmm-agent/drv/rsp.h"
+#include "vmm-agent/drv/vmm_mem.h"
+
+#define GDB_CALL_NS (5 * CLOCK_NS_PER_SEC) /* a monitor command outside a window */
+#define GDB_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of letting a guest go */
+
+/* How far the debug channel got in QEMU. */
+enum gdb_stage {
+	GDB_NONE,
+	GDB_CHARDEV, /* a character device on our socketpair */
+	GDB_STUB,    /* the stub listens to it: the guest is or was held */
+};
+
+/*
+ * What the processes that share a target (the one that armed and its forks) must agree on,
+ * whoever dies. In MAP_SHARED memory.
+ */
+struct gdb_shared {
+	enum gdb_stage stage;
+	bool calling; /* inside a monitor command: set after its caller died, the stream is mid-reply */
+	bool held;       /* from before the stub is started until the guest is known to run */
+	unsigned serial; /* of the character device */
+	char chardev[48];
+	/* learned at the first hold */
+	bool learned;
+	struct gdb_reg reg[ARCH_REG_MAX];
+	uint32_t g_bytes;
+};
+
+struct gdb {
+	struct qmp *q;
+	char path[PATH_MAX]; /* of the QMP socket, absolute */
+	char name[128];
+	const struct arch_ops *arch;
+	bool kvm;
+	unsigned vcpus;
+	struct vp_identity id;
+	struct vp_ram ram[QEMU_RAM_MAX];
+	uint64_t hva[QEMU_RAM_MAX];
+	size_t n_ram;
+	struct vmm_mem mem;
+	struct gdb_shared *sh;
+	/* the channel as this process has it */
+	int fd; /* our end of the socketpair, -1 */
+	struct rsp rsp;
+	size_t packet_max; /* bytes of a request's payload that QEMU takes */
+	/* armed */
+	bool ran;       /* when armed: let it run at the end */
+	bool run_again; /* the same for the present hold */
+};
+
+/* gdb_qmp.c: the monitor. All set diag. */
+int gdb_qmp_error(const struct gdb *g, const struct qmp_error *e, const char *what,
+		  struct diag *diag);
+int gdb_call(struct gdb *g, const char *command, struct json_object *args, int fd,
+	     uint64_t deadline, struct diag *diag, struct json_object **ret) VP_MUST_USE;
+int gdb_hmp(struct gdb *g, const char *line, uint64_t deadline, struct diag *diag,
+	    char **text_ret) VP_MUST_USE;
+/* After somebody died in the middle of a call, or this one failed in it. */
+int gdb_reconnect(struct gdb *g, uint64_t deadline, struct diag *diag) VP_MUST_USE;
+int gdb_status(struct gdb *g, uint64_t deadline, char words[32], struct diag *diag) VP_MUST_USE;
+int gdb_run_state(struct gdb *g, uint64_t deadline, enum vp_run_state *ret, char words[32],
+		  struct diag *diag) VP_MUST_USE;
+
+/* gdb_stub.c: the debug channel. */
+int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag) VP_MUST_USE;
+int gdb_stub_start(struct gdb *g, uint64_t deadline, struct diag *diag) VP_MUST_USE;
+/* Takes stub and character devices away, ours and those of dead agents. *ran_ret (may be NULL):
+ * a dead agent had found the guest running and held it. Does not let the guest go. */
+int gdb_stub_clear(struct gdb *g, uint64_t deadline, struct diag *diag, bool *ran_ret) VP_MUST_USE;
+int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline,
+		  struct arch_regs *ret) VP_MUST_USE;
+int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len,
+		   uint64_t deadline) VP_MUST_USE;
+void gdb_stub_hang_up(struct gdb *g); /* our end of the channel */
+
+#endif

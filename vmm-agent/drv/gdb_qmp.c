@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vmm-agent/drv/gdb_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int err_of_qmp(int code)
+{
+	switch (code) {
+	case QMP_OK:
+		return VP_OK;
+	case QMP_E_NOMEM:
+		return VP_E_NOMEM;
+	case QMP_E_ABSENT:
+		return VP_E_NO_DOMAIN;
+	case QMP_E_PERM:
+		return VP_E_PERM;
+	case QMP_E_BUSY:
+		return VP_E_MONITOR_BUSY;
+	case QMP_E_NOT_QMP:
+		return VP_E_NOT_QMP;
+	case QMP_E_CLOSED:
+		return VP_E_DISCONNECTED;
+	case QMP_E_TIMEOUT:
+		return VP_E_TIMEOUT;
+	case QMP_E_COMMAND:
+	case QMP_E_UNSUPPORTED:
+		return VP_E_UNSUPPORTED;
+	case QMP_E_SYS:
+		return VP_E_IO;
+	default:
+		return VP_E_PROTO;
+	}
+}
+
+int gdb_qmp_error(const struct gdb *g, const struct qmp_error *e, const char *what,
+		  struct diag *diag)
+{
+	int err = err_of_qmp(e->code);
+
+	return diag_set(diag, err, "%s, %s: %s%s", g->name, what, e->desc,
+			err == VP_E_MONITOR_BUSY
+				? ": disconnect the other client or give QEMU a second -qmp socket"
+			: err == VP_E_PERM ? ": run vpatch as root or as QEMU's user"
+					   : "");
+}
+
+int gdb_reconnect(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	struct qmp_error e = {0};
+	struct qmp *fresh;
+	int r = g->q ? qmp_resync(g->q, deadline, &e) : QMP_E_BROKEN;
+
+	if (r < 0) {
+		/* QEMU takes the next client only when the last descriptor of this one is closed. */
+		qmp_close(g->q);
+		g->q = NULL;
+		r = qmp_open(g->path, deadline, &e, &fresh);
+		if (r < 0)
+			return gdb_qmp_error(g, &e, "connecting to the monitor again", diag);
+		g->q = fresh;
+	}
+	g->sh->calling = false;
+	return VP_OK;
+}
+
+/* Somebody died between request and reply: the stream has to be set right first. */
+static int get_ready(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	return !g->q || g->sh->calling ? gdb_reconnect(g, deadline, diag) : VP_OK;
+}
+
+/* A late reply is dropped by the client; anything but an answer in time leaves doubt. */
+static bool in_step(int code)
+{
+	return code == QMP_OK || code == QMP_E_COMMAND;
+}
+
+int gdb_call(struct gdb *g, const char *command, struct json_object *args, int fd,
+	     uint64_t deadline, struct diag *diag, struct json_object **ret)
+{
+	struct qmp_error e = {0};
+	int r = get_ready(g, deadline, diag);
+
+	if (r < 0) {
+		json_object_put(args);
+		return r;
+	}
+	g->sh->calling = true;
+	r = qmp_call(g->q, command, args, fd, deadline, &e, ret);
+	g->sh->calling = !in_step(r);
+	return r < 0 ? gdb_qmp_error(g, &e, command, diag) : VP_OK;
+}
+
+int gdb_hmp(struct gdb *g, const char *line, uint64_t deadline, struct diag *diag, char **text_ret)
+{
+	struct qmp_error e = {0};
+	char *text = NULL;
+	int r = get_ready(g, deadline, diag);
+
+	if (r < 0)
+		return r;
+	g->sh->calling = true;
+	r = qmp_hmp(g->q, line, deadline, &e, &text);
+	g->sh->calling = !in_step(r);
+	if (r < 0)
+		return gdb_qmp_error(g, &e, line, diag);
+	if (text_ret)
+		*text_ret = text;
+	else
+		free(text);
+	return VP_OK;
+}
+
+/* The member `status` of what a query answers, "" where it has none. */
+static int query_status(struct gdb *g, const char *command, uint64_t deadline, char words[32],
+			struct diag *diag)
+{
+	struct json_object *reply = NULL;
+	const char *status;
+	int r = gdb_call(g, command, NULL, -1, deadline, diag, &reply);
+
+	if (r < 0)
+		return r;
+	status = qmp_get_str(reply, "status");
+	snprintf(words, 32, "%s", status ? status : "");
+	json_object_put(reply);
+	return VP_OK;
+}
+
+int gdb_status(struct gdb *g, uint64_t deadline, char words[32], struct diag *diag)
+{
+	int r = query_status(g, "query-status", deadline, words, diag);
+
+	if (r == VP_OK && words[0] == '\0')
+		return diag_set(diag, VP_E_PROTO, "%s, query-status: no status in the answer",
+				g->name);
+	return r;
+}
+
+static bool one_of(const char *word, const char *const *list)
+{
+	for (; *list; list++)
+		if (strcmp(word, *list) == 0)
+			return true;
+	return false;
+}
+
+/* QEMU's qapi/run-state.json, enum RunState */
+static enum vp_run_state state_of(const char *status)
+{
+	static const char *const moving[] = {"inmigrate",  "finish-migrate", "save-vm",
+					     "restore-vm", "colo",           NULL};
+	static const char *const ended[] = {"shutdown", "postmigrate", NULL};
+
+	if (strcmp(status, "running") == 0)
+		return VP_RUN_RUNNING;
+	if (strcmp(status, "paused") == 0)
+		return VP_RUN_PAUSED;
+	if (strcmp(status, "guest-panicked") == 0)
+		return VP_RUN_PANICKED;
+	if (one_of(status, moving))
+		return VP_RUN_MIGRATING;
+	return one_of(status, ended) ? VP_RUN_SHUTDOWN : VP_RUN_OTHER;
+}
+
+int gdb_run_state(struct gdb *g, uint64_t deadline, enum vp_run_state *ret, char words[32],
+		  struct diag *diag)
+{
+	/* qapi/migration.json, enum MigrationStatus: those in which nothing is under way */
+	static const char *const resting[] = {"", "none", "cancelled", "completed", "failed", NULL};
+	char status[32], migration[32];
+	enum vp_run_state state;
+	int r = gdb_status(g, deadline, status, diag);
+
+	if (r < 0)
+		return r;
+	r = query_status(g, "query-migrate", deadline, migration, diag);
+	if (r < 0)
+		return r;
+	state = state_of(status);
+	memcpy(words, status, sizeof(status));
+	if ((state == VP_RUN_RUNNING || state == VP_RUN_PAUSED) && !one_of(migration, resting)) {
+		state = VP_RUN_MIGRATING;
+		memcpy(words, migration, sizeof(migration));
+	}
+	*ret = state;
+	return VP_OK;
+}

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The debug channel: a socketpair whose other end QEMU gets over the monitor, so that there is no
+ * path, no second client and no question of file permissions.
+ *
+ *   getfd, chardev-add          the guest runs; done when arming
+ *   gdbserver chardev:ID        the guest is held
+ *     qSupported Qqemu.PhyMemMode:1 qXfer..   in one go
+ *     Hg g p.. M..
+ *   D                           the guest runs
+ *   gdbserver none              the stub lets go of the character device, which ends it
+ *
+ * The device's name says in what state the guest was found: vpatch-r-* running, vpatch-p-*
+ * paused. So whoever finds one that a dead agent left knows whether the guest has to be let go.
+ */
+#include "vmm-agent/drv/gdb_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LABEL      "vpatch-"
+#define LABEL_RAN  "vpatch-r-"
+#define XML_MAX    (256u << 10) /* bytes of all target descriptions; QEMU 7.2's longest: 20 KB */
+#define PACKET_MIN 256u
+
+void gdb_stub_hang_up(struct gdb *g)
+{
+	if (g->fd >= 0)
+		close(g->fd);
+	g->fd = -1;
+}
+
+static struct json_object *string_arg(const char *key, const char *value)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, key, json_object_new_string(value));
+	return o;
+}
+
+/* { "id": .., "backend": { "type": "socket", "data": { "addr": { "type": "fd", "data": { "str":
+ * .. } }, "server": false } } }; qapi/char.json */
+static struct json_object *chardev_args(const char *id)
+{
+	struct json_object *args = string_arg("id", id);
+	struct json_object *backend = string_arg("type", "socket");
+	struct json_object *data = json_object_new_object();
+	struct json_object *addr = string_arg("type", "fd");
+
+	json_object_object_add(addr, "data", string_arg("str", id));
+	json_object_object_add(data, "addr", addr);
+	json_object_object_add(data, "server", json_object_new_boolean(0));
+	json_object_object_add(backend, "data", data);
+	json_object_object_add(args, "backend", backend);
+	return args;
+}
+
+static int hand_over(struct gdb *g, int fd, uint64_t deadline, struct diag *diag)
+{
+	const char *id = g->sh->chardev;
+	int r = gdb_call(g, "getfd", string_arg("fdname", id), fd, deadline, diag, NULL);
+
+	if (r < 0)
+		return r;
+	r = gdb_call(g, "chardev-add", chardev_args(id), -1, deadline, diag, NULL);
+	if (r < 0)
+		(void)!gdb_call(g, "closefd", string_arg("fdname", id), -1, deadline, NULL, NULL);
+	return r;
+}
+
+int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	int pair[2], r;
+
+	gdb_stub_hang_up(g);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return diag_errno(diag, errno, "%s: socketpair", g->name);
+	snprintf(g->sh->chardev, sizeof(g->sh->chardev), LABEL "%c-%d-%u", g->run_again ? 'r' : 'p',
+		 (int)getpid(), ++g->sh->serial);
+	r = hand_over(g, pair[1], deadline, diag);
+	close(pair[1]);
+	if (r < 0) {
+		close(pair[0]);
+		return r;
+	}
+	g->fd = pair[0];
+	g->sh->stage = GDB_CHARDEV;
+	return VP_OK;
+}
+
+static int not_understood(const struct gdb *g, struct diag *diag, int err, const char *what)
+{
+	return diag_set(diag, err == VP_OK ? VP_E_PROTO : err, "%s, QEMU's gdbstub: %s: %s",
+			g->name, what,
+			err == VP_OK ? "not the answer that was expected" : vp_err_sentence(err));
+}
+
+static int read_packet_size(struct gdb *g, const char *reply)
+{
+	const char *at = strstr(reply, "PacketSize=");
+	unsigned long n = at ? strtoul(at + strlen("PacketSize="), NULL, 16) : 0;
+
+	if (n < PACKET_MIN)
+		return VP_E_PROTO;
+	g->packet_max = n < RSP_PAYLOAD_MAX ? n : RSP_PAYLOAD_MAX;
+	return VP_OK;
+}
+
+/* All in one write. The stub answers `p` only after target.xml was asked for, if but for a byte. */
+static int greet(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	static const char *const ask[] = {"qSupported:xmlRegisters=i386", "Qqemu.PhyMemMode:1",
+					  "qXfer:features:read:target.xml:0,1"};
+	const char *reply;
+	size_t len;
+	int r = VP_OK;
+
+	rsp_init(&g->rsp, g->fd);
+	for (size_t i = 0; r == VP_OK && i < 3; i++)
+		r = rsp_queue(&g->rsp, ask[i], strlen(ask[i]));
+	if (r == VP_OK)
+		r = rsp_reply(&g->rsp, deadline, &reply, &len);
+	if (r == VP_OK)
+		r = read_packet_size(g, reply);
+	if (r < 0)
+		return not_understood(g, diag, r, ask[0]);
+	r = rsp_reply(&g->rsp, deadline, &reply, &len);
+	if (r < 0)
+		return not_understood(g, diag, r, ask[1]);
+	if (strcmp(reply, "OK") != 0)
+		return diag_set(diag, VP_E_UNSUPPORTED,
+				"%s: this QEMU's gdbstub has no physical addressing: QEMU 4.1 or "
+				"later is needed",
+				g->name);
+	r = rsp_reply(&g->rsp, deadline, &reply, &len);
+	if (r < 0 || (reply[0] != 'm' && reply[0] != 'l'))
+		return not_understood(g, diag, r, ask[2]);
+	return VP_OK;
+}
+
+/* A whole document, piece by piece; appended to text. */
+static int read_document(struct gdb *g, const char *name, char *text, size_t *len_io,
+			 uint64_t deadline)
+{
+	size_t start = *len_io;
+
+	for (;;) {
+		const char *reply;
+		size_t len;
+		int r = rsp_queuef(&g->rsp, "qXfer:features:read:%s:%zx,%zx", name, *len_io - start,
+				   g->packet_max - 8);
+
+		if (r == VP_OK)
+			r = rsp_reply(&g->rsp, deadline, &reply, &len);
+		if (r < 0)
+			return r;
+		if (len == 0 || (reply[0] != 'm' && reply[0] != 'l') || len - 1 > XML_MAX - *len_io)
+			return VP_E_PROTO;
+		memcpy(text + *len_io, reply + 1, len - 1);
+		*len_io += len - 1;
+		if (reply[0] == 'l')
+			return VP_OK;
+		if (len == 1)
+			return VP_E_PROTO; /* more to come, and nothing comes */
+	}
+}
+
+static int read_documents(struct gdb *g, struct gdb_xml *x, char *text, uint64_t deadline)
+{
+	size_t len = 0, start = 0;
+	int r = read_document(g, "target.xml", text, &len, deadline);
+
+	if (r == VP_OK)
+		r = gdb_xml_add(x, text, len);
+	for (unsigned i = 0; r == VP_OK && i < x->n_includes; i++) {
+		start = len;
+		r = read_document(g, x->include[i], text, &len, deadline);
+		if (r == VP_OK)
+			r = gdb_xml_add(x, text + start, len - start);
+	}
+	return r;
+}
+
+/* Thread id N + 1 is vCPU index N. QEMU has it so; here it is seen to be so. */
+static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	const char *ask = "qfThreadInfo", *reply;
+	unsigned seen = 0;
+	size_t len;
+	int r;
+
+	for (;;) {
+		const char *p;
+
+		r = rsp_call(&g->rsp, deadline, ask, &reply, &len);
+		if (r < 0)
+			return not_understood(g, diag, r, ask);
+		if (reply[0] == 'l')
+			break;
+		for (p = reply; *p == 'm' || *p == ',';) {
+			char *end;
+			unsigned long id = strtoul(p + 1, &end, 16);
+
+			if (end == p + 1 || id == 0 || id > g->vcpus || ++seen > g->vcpus)
+				break;
+			p = end;
+		}
+		if (*p != '\0' || p == reply)
+			return diag_set(diag, VP_E_GUEST_CHANGED,
+					"%s, QEMU's gdbstub: its threads are not the %u vCPUs of "
+					"query-cpus-fast",
+					g->name, g->vcpus);
+		ask = "qsThreadInfo";
+	}
+	if (seen != g->vcpus)
+		return diag_set(diag, VP_E_UNSUPPORTED,
+				"%s, QEMU's gdbstub: shows %u of %u vCPUs (several clusters?)",
+				g->name, seen, g->vcpus);
+	return VP_OK;
+}
+
+/* Where the registers are. Learned once an agent's life and left to its forks. */
+static int learn(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	struct gdb_xml x;
+	const char *reply;
+	char *text;
+	size_t len;
+	int r = check_threads(g, deadline, diag);
+
+	if (r < 0)
+		return r;
+	text = malloc(XML_MAX);
+	if (!text)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", g->name);
+	gdb_xml_init(&x, g->arch->reg_names);
+	r = read_documents(g, &x, text, deadline);
+	free(text);
+	if (r == VP_OK && !x.reg[ARCH_REG_PC].known)
+		r = VP_E_PROTO;
+	if (r < 0)
+		return not_understood(g, diag, r, "target description");
+	r = rsp_call(&g->rsp, deadline, "g", &reply, &len);
+	if (r < 0)
+		return not_understood(g, diag, r, "g");
+	g->sh->g_bytes = (uint32_t)(len / 2);
+	memcpy(g->sh->reg, x.reg, sizeof(x.reg));
+	g->sh->learned = true;
+	return VP_OK;
+}
+
+int gdb_stub_start(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	char line[80], *text = NULL;
+	int r;
+
+	snprintf(line, sizeof(line), "gdbserver chardev:%s", g->sh->chardev);
+	g->sh->stage = GDB_STUB;
+	g->sh->held = true;
+	r = gdb_hmp(g, line, deadline, diag, &text);
+	if (r < 0)
+		return r;
+	if (!strstr(text, "Waiting for gdb connection"))
+		r = diag_set(diag, VP_E_UNSUPPORTED, "%s, gdbserver: %.200s", g->name,
+			     *text ? text : "no answer");
+	free(text);
+	if (r == VP_OK)
+		r = greet(g, deadline, diag);
+	if (r == VP_OK && !g->sh->learned)
+		r = learn(g, deadline, diag);
+	return r;
+}
+
+/* One device of query-chardev that is an agent's. */
+static int clear_one(struct gdb *g, const char *label, bool in_use, uint64_t deadline,
+		     struct diag *diag)
+{
+	/* Ending the stub ends its device too; a device that no stub took is removed by name. */
+	if (in_use)
+		return gdb_hmp(g, "gdbserver none", deadline, diag, NULL);
+	return gdb_call(g, "chardev-remove", string_arg("id", label), -1, deadline, diag, NULL);
+}
+
+static int clear_round(struct gdb *g, uint64_t deadline, struct diag *diag, unsigned *found,
+		       bool *ran)
+{
+	struct json_object *list = NULL;
+	int r = gdb_call(g, "query-chardev", NULL, -1, deadline, diag, &list);
+
+	*found = 0;
+	if (r < 0)
+		return r;
+	if (!json_object_is_type(list, json_type_array)) {
+		json_object_put(list);
+		return diag_set(diag, VP_E_PROTO, "%s, query-chardev: not a list", g->name);
+	}
+	for (size_t i = 0; r == VP_OK && i < json_object_array_length(list); i++) {
+		struct json_object *dev = json_object_array_get_idx(list, i), *open = NULL;
+		const char *label = qmp_get_str(dev, "label");
+		bool in_use = json_object_object_get_ex(dev, "frontend-open", &open) &&
+			      json_object_get_boolean(open);
+
+		if (!label || strncmp(label, LABEL, strlen(LABEL)) != 0)
+			continue;
+		++*found;
+		if (in_use && strncmp(label, LABEL_RAN, strlen(LABEL_RAN)) == 0)
+			*ran = true;
+		r = clear_one(g, label, in_use, deadline, diag);
+	}
+	json_object_put(list);
+	return r;
+}
+
+int gdb_stub_clear(struct gdb *g, uint64_t deadline, struct diag *diag, bool *ran_ret)
+{
+	unsigned found = 1;
+	bool ran = false;
+	int r = VP_OK;
+
+	gdb_stub_hang_up(g);
+	for (unsigned round = 0; r == VP_OK && found > 0; round++) {
+		r = clear_round(g, deadline, diag, &found, &ran);
+		if (r == VP_OK && found > 0 && round == 3)
+			r = diag_set(diag, VP_E_PROTO,
+				     "%s, gdbserver none: the debug channel does not go away",
+				     g->name);
+	}
+	if (r < 0)
+		return r;
+	g->sh->stage = GDB_NONE;
+	if (ran_ret)
+		*ran_ret = ran;
+	return VP_OK;
+}
+
+/* Little-endian, as both of our architectures and their stubs are. */
+static bool reg_value(const char *hex, size_t len, uint32_t bytes, uint64_t *ret)
+{
+	uint8_t b[8] = {0};
+
+	if (bytes > sizeof(b) || !rsp_unhex(hex, len, b, bytes))
+		return false;
+	*ret = 0;
+	for (unsigned i = 0; i < bytes; i++)
+		*ret |= (uint64_t)b[i] << (8 * i);
+	return true;
+}
+
+static bool in_g(const struct gdb *g, const struct gdb_reg *reg)
+{
+	return reg->placed && reg->offset <= g->sh->g_bytes &&
+	       reg->bytes <= g->sh->g_bytes - reg->offset;
+}
+
+/* `Hg` selects the vCPU, `g` gives its core registers, `p` each of the others: one write, and
+ * the replies in the order of the requests. */
+static int ask_regs(struct gdb *g, unsigned vcpu)
+{
+	int r = rsp_queuef(&g->rsp, "Hg%x", vcpu + 1);
+
+	if (r == VP_OK)
+		r = rsp_queue(&g->rsp, "g", 1);
+	for (unsigned i = 0; r == VP_OK && i < ARCH_REG_MAX; i++)
+		if (g->sh->reg[i].known && !in_g(g, &g->sh->reg[i]))
+			r = rsp_queuef(&g->rsp, "p%x", g->sh->reg[i].num);
+	return r;
+}
+
+static void regs_from_g(struct gdb *g, const char *reply, size_t len, struct arch_regs *regs)
+{
+	for (unsigned i = 0; i < ARCH_REG_MAX; i++) {
+		const struct gdb_reg *reg = &g->sh->reg[i];
+
+		if (!reg->known || !in_g(g, reg) || 2 * ((size_t)reg->offset + reg->bytes) > len)
+			continue;
+		if (reg_value(reply + 2 * (size_t)reg->offset, 2 * (size_t)reg->bytes, reg->bytes,
+			      &regs->v[i]))
+			regs->have |= 1u << i;
+	}
+}
+
+int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline, struct arch_regs *ret)
+{
+	struct arch_regs regs = {0};
+	const char *reply;
+	bool selected;
+	size_t len;
+	int r = ask_regs(g, vcpu);
+
+	if (r == VP_OK)
+		r = rsp_reply(&g->rsp, deadline, &reply, &len);
+	if (r < 0)
+		return r;
+	selected = strcmp(reply, "OK") == 0;
+	r = rsp_reply(&g->rsp, deadline, &reply, &len);
+	if (r < 0)
+		return r;
+	regs_from_g(g, reply, len, &regs);
+	for (unsigned i = 0; i < ARCH_REG_MAX; i++) {
+		if (!g->sh->reg[i].known || in_g(g, &g->sh->reg[i]))
+			continue;
+		r = rsp_reply(&g->rsp, deadline, &reply, &len);
+		if (r < 0)
+			return r;
+		/* Empty or Exx: a register that this CPU model does not have after all. */
+		if (reg_value(reply, len, g->sh->reg[i].bytes, &regs.v[i]))
+			regs.have |= 1u << i;
+	}
+	/* Only now: the replies had to be taken off the stream in any case. */
+	if (!selected)
+		return VP_E_GUEST_CHANGED;
+	if (!(regs.have & 1u << ARCH_REG_PC))
+		return VP_E_PROTO;
+	*ret = regs;
+	return VP_OK;
+}
+
+int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len, uint64_t deadline)
+{
+	/* `M`, two numbers of 16 digits, ',' and ':' take 35 bytes of a packet. */
+	size_t most = (g->packet_max - 64) / 2 & ~(size_t)7;
+	char request[RSP_PAYLOAD_MAX];
+
+	while (len > 0) {
+		size_t n = len < most ? len : most, reply_len;
+		int head = snprintf(request, sizeof(request),
+				    "M%llx,%zx:", (unsigned long long)at.v, n);
+		const char *reply;
+		int r;
+
+		rsp_hex(buf, n, request + head);
+		r = rsp_queue(&g->rsp, request, (size_t)head + 2 * n);
+		if (r == VP_OK)
+			r = rsp_reply(&g->rsp, deadline, &reply, &reply_len);
+		if (r < 0)
+			return r;
+		if (strcmp(reply, "OK") != 0)
+			return reply[0] == 'E' ? VP_E_IO : VP_E_PROTO;
+		buf += n;
+		at.v += n;
+		len -= n;
+	}
+	return VP_OK;
+}

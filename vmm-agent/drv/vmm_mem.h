@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Guest RAM read out of the VMM's address space, from outside, while the guest runs. */
+#ifndef VP_DRV_VMM_MEM_H
+#define VP_DRV_VMM_MEM_H
+
+#include <sys/types.h>
+
+#include "protocol/addr.h"
+#include "vmm-agent/base/diag.h"
+#include "vmm-agent/target.h"
+
+struct vmm_mem {
+	pid_t pid;
+	const struct vp_ram *ram; /* ascending, n of them */
+	const uint64_t *hva;      /* where each starts in the VMM */
+	size_t n;
+};
+
+/*
+ * Whether every range lies in readable mappings of the process: that it is the one that runs the
+ * VM. VP_E_NO_DOMAIN if it does not, VP_E_PERM if it may not be looked at.
+ */
+int vmm_mem_check(const struct vmm_mem *m, struct diag *diag) VP_MUST_USE;
+
+/* at and len lie in RAM (the seam sees to that); may cross adjoining ranges. VP_E_PERM without the
+ * right to trace the process, VP_E_DISCONNECTED when it is gone. */
+int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE;
+
+/* As vp_find_pages. */
+int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp_gpa_t *found,
+		       size_t cap, size_t *n_ret, struct diag *diag) VP_MUST_USE;
+
+/* Field 22 of /proc/PID/stat. VP_E_NO_DOMAIN if there is no such living process. */
+int vmm_start_time(pid_t pid, uint64_t *ret) VP_MUST_USE;
+
+/* The process that thread tid belongs to. VP_E_NO_DOMAIN if there is no such thread. */
+int vmm_thread_group(pid_t tid, pid_t *ret) VP_MUST_USE;
+
+#endif
