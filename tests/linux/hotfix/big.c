@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A payload larger than any gap between kernel functions. */
+/* A payload larger than any gap between the functions of an arm64 kernel. */
 #include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
 
 VPATCH_NAME("big");
 VPATCH_VERSION("1");
 
-static const char filling[3 << 20] = {1};
+static const char filling[512 << 10] = {1};
 
 static int big_version_proc_show(struct seq_file *m, void *v)
 {

@@ -8,7 +8,7 @@
 VPATCH_NAME("static_key");
 VPATCH_VERSION("1");
 
-static DEFINE_STATIC_KEY_FALSE(own_key);
+DEFINE_STATIC_KEY_FALSE(own_key);
 
 static int fixed_version_proc_show(struct seq_file *m, void *v)
 {
