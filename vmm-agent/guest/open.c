@@ -36,13 +36,13 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
-#define CANDIDATES_MIN  4096u
-#define CANDIDATES_MAX  (1u << 20)
-#define UNPACKED_MAX    64u
-#define PEEK_MAX        8u   /* vCPUs asked for registers before giving up on them */
-#define UTS_RELEASE     130u /* struct new_utsname: sysname[65], nodename[65], release[65] */
-#define UTS_NAME_MAX    4096u
-#define BOOTING_RUNNING 3u /* SYSTEM_RUNNING, include/linux/kernel.h since 5.17 */
+#define CANDIDATES_MIN 4096u
+#define CANDIDATES_MAX (1u << 20)
+#define UNPACKED_MAX   64u
+#define PEEK_MAX       8u   /* vCPUs asked for registers before giving up on them */
+#define UTS_RELEASE    130u /* struct new_utsname: sysname[65], nodename[65], release[65] */
+#define UTS_NAME_MAX   4096u
+#define SYSTEM_RUNNING 3u /* include/linux/kernel.h, since 5.17 */
 
 /* How far a candidate came: its failure is worth more words the further it got. */
 enum stage { STAGE_NONE, STAGE_PARSED, STAGE_LAID_OUT, STAGE_REGISTERS, STAGE_SYMBOLS };
@@ -52,7 +52,8 @@ struct search {
 	const struct arch_ops *ops;
 	const struct guest_layout *layout;
 	struct mem_cache *cache;
-	bool have_regs;
+	bool have_regs;  /* regs translate addresses */
+	bool paging_off; /* registers could be read, and no vCPU's did */
 	struct arch_regs regs;
 	unsigned unpacked;
 	enum stage best; /* of the candidates that failed, */
@@ -308,7 +309,7 @@ static int still_booting(struct look *k)
 					"the guest kernel %s is still booting: try again",
 					g->vmci.release);
 	}
-	if (guest_var(g, "system_state", state, sizeof(state)) && vp_ld32(state) < BOOTING_RUNNING)
+	if (guest_var(g, "system_state", state, sizeof(state)) && vp_ld32(state) < SYSTEM_RUNNING)
 		return diag_set(&k->diag, VP_E_BOOTING,
 				"the guest kernel %s is still booting: try again", g->vmci.release);
 	if (k->writable)
@@ -573,7 +574,7 @@ static int say_nothing(struct search *s, size_t n, struct diag *diag)
 				name);
 	if (s->best >= STAGE_REGISTERS && s->best_diag.text[0])
 		return diag_set(diag, s->best_err, "%s: %s", name, s->best_diag.text);
-	if (s->best >= STAGE_LAID_OUT)
+	if (s->best >= STAGE_LAID_OUT || s->paging_off)
 		return diag_set(diag, VP_E_NOT_LINUX,
 				"%s: the vCPUs do not run the kernel that guest memory describes: "
 				"the guest is in its firmware, boots, or runs something else",
@@ -613,7 +614,8 @@ static int with_each_vcpu(struct search *s, const vp_gpa_t *pages, size_t n, str
 		if (r < 0)
 			return r;
 	}
-	if (*ret || s->have_regs || asked)
+	s->paging_off = asked && !s->have_regs;
+	if (*ret || s->have_regs || s->paging_off)
 		return VP_OK;
 	return search_pages(s, pages, n, diag, ret);
 }
