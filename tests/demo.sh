@@ -20,10 +20,10 @@ title() {
 indent() { sed 's/^/   /'; }
 # Shows a command as one would type it, then what it says.
 show() {
-  printf '   %s$ %s%s\n' "$green" "$(sed "s#$work/etc/##g; s#$hf/##g; s#$rig_dir/vm/##g; s#$kernel/build#HEADERS#g; s#$key/##g; s#$rig_here/##g" <<<"vpatch $*")" "$plain"
+  printf '   %s$ %s%s\n' "$green" "$(sed "s#$work/etc/##g; s#$hf/##g; s#$rig_dir/vm/qmp#vm.sock#g; s#$kernel/build#HEADERS#g; s#$key/##g; s#$rig_here/##g" <<<"vpatch $*")" "$plain"
   "$vp_bin" "$@" >"$work/shown" 2>&1
   local r=$?
-  sed "s#$rig_dir/vm/##g; s#$hf/##g" "$work/shown" | indent
+  sed "s#$rig_dir/vm/qmp#vm.sock#g; s#$hf/##g; s#$rig_here/##g" "$work/shown" | indent
   [ $r = 0 ] || { printf '   %sthat failed (exit %d)%s\n' "$red" $r "$plain"; exit 1; }
 }
 in_guest() {
@@ -33,7 +33,9 @@ in_guest() {
 # The site as it lies in guest memory now: read through QEMU's monitor, not through vpatch.
 disassemble() {
   local bytes
-  bytes=$(phys_bytes vm "$site_gpa" 20)
+  # Whole instructions: the entry and what follows it.
+  [ "$ARCH" = amd64 ] && bytes=14 || bytes=16
+  bytes=$(phys_bytes vm "$site_gpa" $bytes)
   sed 's/../\\x&/g' <<<"$bytes" | { read -r b; printf '%b' "$b"; } >"$work/site.bin"
   case $ARCH in
     amd64) objdump -D -b binary -m i386:x86-64 --adjust-vma="$site" "$work/site.bin" ;;

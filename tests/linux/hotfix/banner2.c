@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The banner of /proc/version, with a mark by which people and tests can tell it. */
+#include <vpatch/hotfix.h>
+
 #include <linux/seq_file.h>
 #include <linux/utsname.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("banner");
 VPATCH_VERSION("2");

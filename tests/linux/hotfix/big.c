@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A payload larger than any gap between the functions of an arm64 kernel. */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("big");
 VPATCH_VERSION("1");

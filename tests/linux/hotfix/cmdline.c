@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Another function than banner.c's, to be applied beside it. */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("cmdline");
 VPATCH_VERSION("1");

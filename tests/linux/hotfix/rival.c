@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Another hotfix for the function that banner.c takes. */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("rival");
 VPATCH_VERSION("1");

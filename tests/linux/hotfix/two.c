@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Two functions in one window. They do not depend on each other, so `entry` is enough. */
+#include <vpatch/hotfix.h>
+
 #include <linux/seq_file.h>
 #include <linux/utsname.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("two");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The kernel has several functions of this name. */
 /* refused: symbol-ambiguous */
-#include <linux/types.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/types.h>
 
 VPATCH_NAME("ambiguous");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A variable: the arena is read-only for the guest. */
 /* refused: .bss */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("bss");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The compiler made clones of this function, which would go on running the old code. */
 /* refused: function-clones */
-#include <linux/device.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/device.h>
 
 VPATCH_NAME("clones");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A variable with a value: the arena is read-only for the guest. */
 /* refused: .data */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("data");
 VPATCH_VERSION("1");

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* An exported symbol: the guest kernel would not know of it. */
 /* refused: ___ksymtab __ksymtab */
+#include <vpatch/hotfix.h>
+
 #include <linux/export.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("export");
 VPATCH_VERSION("1");

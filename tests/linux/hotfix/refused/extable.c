@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A fault that the kernel must find in its exception table. */
 /* refused: __ex_table */
+#include <vpatch/hotfix.h>
+
 #include <linux/uaccess.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("extable");
 VPATCH_VERSION("1");

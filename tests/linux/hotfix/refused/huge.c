@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A payload larger than a bundle may have. */
 /* refused: payload */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("huge");
 VPATCH_VERSION("1");

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A function of its own in .init.text: nothing would run it. */
 /* refused: .init.text */
+#include <vpatch/hotfix.h>
+
 #include <linux/init.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("init");
 VPATCH_VERSION("1");

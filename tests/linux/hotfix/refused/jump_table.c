@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A static branch spelt out by hand: the kernel would have to know its site. */
 /* refused: __jump_table */
+#include <vpatch/hotfix.h>
+
 #include <linux/jump_label.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("jump_table");
 VPATCH_VERSION("1");

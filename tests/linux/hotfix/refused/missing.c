@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A function that no kernel has. */
 /* refused: symbol-unknown */
-#include <linux/types.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/types.h>
 
 VPATCH_NAME("missing");
 VPATCH_VERSION("1");

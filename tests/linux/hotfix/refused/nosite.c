@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Assembly: no patchable entry. */
 /* refused: no-patch-site */
-#include <linux/types.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/types.h>
 
 VPATCH_NAME("nosite");
 VPATCH_VERSION("1");

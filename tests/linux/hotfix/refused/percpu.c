@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A per-CPU variable of its own: each CPU would need a copy. */
 /* refused: .data..percpu .altinstructions */
+#include <vpatch/hotfix.h>
+
 #include <linux/percpu.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("percpu");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Asks that no task is inside a replaced function, which vpatch cannot give yet. */
 /* refused: quiesce */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("quiesce");
 VPATCH_VERSION("1");

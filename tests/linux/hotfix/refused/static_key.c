@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A static key of its own: its sites would have to be patched when it is switched. */
 /* refused: .bss .data __jump_table */
+#include <vpatch/hotfix.h>
+
 #include <linux/jump_label.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("static_key");
 VPATCH_VERSION("1");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A symbol that no kernel has. */
 /* refused: symbol-unknown */
-#include <linux/seq_file.h>
 #include <vpatch/hotfix.h>
+
+#include <linux/seq_file.h>
 
 VPATCH_NAME("unknown");
 VPATCH_VERSION("1");

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A WARN(): the trap is looked up in the bug table. */
 /* refused: __bug_table */
+#include <vpatch/hotfix.h>
+
 #include <linux/bug.h>
 #include <linux/seq_file.h>
-#include <vpatch/hotfix.h>
 
 VPATCH_NAME("warn");
 VPATCH_VERSION("1");
