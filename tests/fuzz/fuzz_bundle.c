@@ -2,6 +2,7 @@
 /*
  * A bundle as anybody may hand it in, parsed and linked against a guest that answers anything.
  * VP_PLANT_BUNDLE takes one bounds check out of the reader (vmm-agent/hotfix/object.c).
+ * covers: vmm-agent/hotfix/object.c vmm-agent/hotfix/notes.c vmm-agent/hotfix/bundle.c vmm-agent/hotfix/section.c vmm-agent/hotfix/link.c
  */
 #include <stdlib.h>
 

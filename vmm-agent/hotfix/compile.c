@@ -212,9 +212,9 @@ static int put_link(const char *dir, const char *name, const char *to, struct di
 
 static const char kbuild[] =
 	"obj-m := payload.o\n"
-	/* What is compiled, first of all what is read at run time; then where the author's own
-	 * headers are. No path of this machine goes into the payload. */
-	"ccflags-y := -g0 -I$(src)/include -include $(src)/include/vpatch/hotfix.h -I$(src)/source\n"
+	/* <vpatch/hotfix.h>, then what lies beside the source. No path of this machine goes into the
+	 * payload. */
+	"ccflags-y := -g0 -I$(src)/include -I$(src)/source\n"
 	"ccflags-y += -fmacro-prefix-map=$(src)/=\n"
 	/* A payload has no patchable entry of its own. */
 	"ccflags-remove-y := $(CC_FLAGS_FTRACE)\n";

@@ -56,7 +56,7 @@ static const struct rule rules[] = {
 	 "_copy_to_user()"},
 	{"__bug_table", true, SECTION_REFUSE,
 	 "WARN and BUG trap and the running kernel would not know the trap: test the condition and "
-	 "pr_warn(), or define VPATCH_PLAIN_WARN before the first include"},
+	 "pr_warn(), or define VPATCH_PLAIN_WARN ahead of <vpatch/hotfix.h>"},
 	{"__jump_table", true, SECTION_REFUSE,
 	 "a static key is read by a rewritten instruction: test it with static_branch_likely() or "
 	 "static_branch_unlikely() after <vpatch/hotfix.h>, which read the key"},

@@ -21,16 +21,18 @@
  * symbol table gives their addresses. What a payload cannot have (writable data, WARN, ...) is
  * refused by name; docs/bundle.md lists it.
  *
- * `vpatch build` puts this file in front of the source, whether the source includes it or not:
- * what is read here at run time would otherwise be an instruction that the kernel rewrites at boot
- * and never would in a payload. No structure changes its layout by it. A source that defines
- * pr_fmt says `#undef pr_fmt` before.
+ * It is included first: what is read here at run time would otherwise be an instruction that the
+ * kernel rewrites at boot and never would in a payload, and the inline functions of other headers
+ * must see it so. No structure changes its layout by it.
  */
 #ifndef VPATCH_HOTFIX_H
 #define VPATCH_HOTFIX_H
 
 #ifndef __KERNEL__
-#error "a hotfix is kernel code: compile it with `vpatch build`"
+#error "a hotfix is kernel code: compile it with vpatch build"
+#endif
+#if defined(_LINUX_JUMP_LABEL_H) || defined(_LINUX_BUG_H)
+#error "include <vpatch/hotfix.h> ahead of every other header"
 #endif
 
 /* A payload stands for code of the kernel proper, which is not a module. */
@@ -69,6 +71,68 @@ static __always_inline bool __vpatch_cpucap(unsigned long cap)
 #define alternative_has_cap_likely(cap)       __vpatch_cpucap(cap)
 #define alternative_has_cap_unlikely(cap)     __vpatch_cpucap(cap)
 #endif
+
+/* --- WARN and BUG without a table, where the author asks for it --------------------------------- */
+
+/*
+ * With VPATCH_PLAIN_WARN defined ahead of this file, WARN and WARN_ON call the kernel's function that
+ * warns instead of trapping into it, and the _ONCE ones, which would have to remember, are held back
+ * by the kernel's printk_ratelimit(). BUG says where and traps.
+ */
+#ifdef VPATCH_PLAIN_WARN
+#include <linux/bug.h>
+#include <linux/printk.h>
+
+#define __vpatch_here                     \
+	({                                \
+		__label__ __vpatch_label; \
+	__vpatch_label:                   \
+		(void *)&&__vpatch_label; \
+	})
+#define __vpatch_warn_if(condition, allowed, taint, print...)                         \
+	({                                                                            \
+		int __vpatch_ret = !!(condition);                                     \
+		if (unlikely(__vpatch_ret) && (allowed)) {                            \
+			print;                                                        \
+			__warn(__FILE__, __LINE__, __vpatch_here, taint, NULL, NULL); \
+		}                                                                     \
+		unlikely(__vpatch_ret);                                               \
+	})
+#undef WARN
+#undef WARN_ON
+#undef WARN_ONCE
+#undef WARN_ON_ONCE
+#undef WARN_TAINT
+#undef WARN_TAINT_ONCE
+#undef BUG
+#undef BUG_ON
+#define WARN_ON(condition)      __vpatch_warn_if(condition, true, TAINT_WARN, (void)0)
+#define WARN_ON_ONCE(condition) __vpatch_warn_if(condition, printk_ratelimit(), TAINT_WARN, (void)0)
+#define WARN(condition, format...) \
+	__vpatch_warn_if(condition, true, TAINT_WARN, printk(KERN_WARNING format))
+#define WARN_ONCE(condition, format...) \
+	__vpatch_warn_if(condition, printk_ratelimit(), TAINT_WARN, printk(KERN_WARNING format))
+#define WARN_TAINT(condition, taint, format...) \
+	__vpatch_warn_if(condition, true, taint, printk(KERN_WARNING format))
+#define WARN_TAINT_ONCE(condition, taint, format...) \
+	__vpatch_warn_if(condition, printk_ratelimit(), taint, printk(KERN_WARNING format))
+#ifdef CONFIG_X86_64
+#define __VPATCH_TRAP "ud2"
+#else
+#define __VPATCH_TRAP "brk #0x800" /* BUG_BRK_IMM */
+#endif
+#define BUG()                                                                   \
+	do {                                                                    \
+		printk(KERN_CRIT "kernel BUG at %s:%d!\n", __FILE__, __LINE__); \
+		asm volatile(__VPATCH_TRAP);                                    \
+		unreachable();                                                  \
+	} while (0)
+#define BUG_ON(condition)                \
+	do {                             \
+		if (unlikely(condition)) \
+			BUG();           \
+	} while (0)
+#endif /* VPATCH_PLAIN_WARN */
 
 /* --- static keys: read, not rewritten ---------------------------------------------------------- */
 
@@ -234,9 +298,10 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
 
 /* --- what an author writes --------------------------------------------------------------------- */
 
-#define __vpatch_meta(string)                                                         \
-	static const char __UNIQUE_ID(vpatch_meta)[] __used __section(".vpatch.meta") \
-		__aligned(1) = string
+/* In the order of the source, which gcc turns round if it may. */
+#define __vpatch_section(name) __used __attribute__((no_reorder)) __section(name) __aligned(1)
+#define __vpatch_meta(string) \
+	static const char __UNIQUE_ID(vpatch_meta)[] __vpatch_section(".vpatch.meta") = string
 #define __vpatch_keep(function)                                                              \
 	static const void *const __UNIQUE_ID(vpatch_keep) __used __section(".vpatch.keep") = \
 		(const void *)(function)
@@ -274,64 +339,3 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
 #define VPATCH_CONSISTENCY_QUIESCE __vpatch_meta("consistency=quiesce")
 
 #endif /* VPATCH_HOTFIX_H */
-
-/*
- * Define VPATCH_PLAIN_WARN, then include this file ahead of every other: WARN and WARN_ON call the
- * kernel's function that warns instead of trapping into it, and the _ONCE ones, which would have to
- * remember, are held back by the kernel's printk_ratelimit(). BUG says where and traps.
- */
-#if defined(VPATCH_PLAIN_WARN) && !defined(VPATCH_PLAIN_WARN_DONE)
-#define VPATCH_PLAIN_WARN_DONE
-
-#include <linux/bug.h>
-#include <linux/printk.h>
-
-static __maybe_unused noinline void __vpatch_warn(const char *file, int line, unsigned taint)
-{
-	__warn(file, line, __builtin_return_address(0), taint, NULL, NULL);
-}
-
-#define __vpatch_warn_if(condition, allowed, taint, print...)     \
-	({                                                        \
-		int __vpatch_ret = !!(condition);                 \
-		if (unlikely(__vpatch_ret) && (allowed)) {        \
-			print;                                    \
-			__vpatch_warn(__FILE__, __LINE__, taint); \
-		}                                                 \
-		unlikely(__vpatch_ret);                           \
-	})
-#undef WARN
-#undef WARN_ON
-#undef WARN_ONCE
-#undef WARN_ON_ONCE
-#undef WARN_TAINT
-#undef WARN_TAINT_ONCE
-#undef BUG
-#undef BUG_ON
-#define WARN_ON(condition)      __vpatch_warn_if(condition, true, TAINT_WARN, (void)0)
-#define WARN_ON_ONCE(condition) __vpatch_warn_if(condition, printk_ratelimit(), TAINT_WARN, (void)0)
-#define WARN(condition, format...) \
-	__vpatch_warn_if(condition, true, TAINT_WARN, printk(KERN_WARNING format))
-#define WARN_ONCE(condition, format...) \
-	__vpatch_warn_if(condition, printk_ratelimit(), TAINT_WARN, printk(KERN_WARNING format))
-#define WARN_TAINT(condition, taint, format...) \
-	__vpatch_warn_if(condition, true, taint, printk(KERN_WARNING format))
-#define WARN_TAINT_ONCE(condition, taint, format...) \
-	__vpatch_warn_if(condition, printk_ratelimit(), taint, printk(KERN_WARNING format))
-#ifdef CONFIG_X86_64
-#define __VPATCH_TRAP "ud2"
-#else
-#define __VPATCH_TRAP "brk #0x800" /* BUG_BRK_IMM */
-#endif
-#define BUG()                                                                   \
-	do {                                                                    \
-		printk(KERN_CRIT "kernel BUG at %s:%d!\n", __FILE__, __LINE__); \
-		asm volatile(__VPATCH_TRAP);                                    \
-		unreachable();                                                  \
-	} while (0)
-#define BUG_ON(condition)                \
-	do {                             \
-		if (unlikely(condition)) \
-			BUG();           \
-	} while (0)
-#endif
