@@ -21,8 +21,23 @@ static int open_pid(const char *name, struct diag *diag, struct vp_target **ret)
 	return dom_open_pid(name, pid, diag, ret);
 }
 
-int dom_open(const char *name, struct diag *diag, struct vp_target **ret)
+static int check_driver(const struct dom_opts *opts, struct diag *diag)
 {
+	const char *driver = opts && opts->driver ? opts->driver : "";
+
+	if (*driver == '\0' || strcmp(driver, "auto") == 0 || strcmp(driver, "gdb") == 0)
+		return VP_OK;
+	return diag_set(diag, VP_E_CONFIG, "driver %s: there is none of that name: use gdb or auto",
+			driver);
+}
+
+int dom_open(const char *name, const struct dom_opts *opts, struct diag *diag,
+	     struct vp_target **ret)
+{
+	int r = check_driver(opts, diag);
+
+	if (r < 0)
+		return r;
 	if (has_prefix(name, "qmp:")) {
 		const char *path = name + strlen("qmp:");
 
