@@ -41,7 +41,7 @@ const struct cmd cli_cmds[] = {
 	{"inspect", "DOMAIN", 1, 1, TARGET_OPTS | OPT_BIT(OPT_SYMBOLS), 0, true, cmd_inspect,
 	 "describe a guest: its kernel, its vCPUs, its room for hotfixes",
 	 "Reads the guest and changes nothing; the guest is not held.",
-	 "vpatch inspect qmp:/run/vm.sock\nvpatch inspect web-07 --symbols"},
+	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},
 	{"apply", "DOMAIN FILE", 2, 2,
 	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_ALLOW_UNSIGNED) |
 		 OPT_BIT(OPT_ALLOW_DOWNGRADE),
@@ -50,17 +50,17 @@ const struct cmd cli_cmds[] = {
 	 "function and lets the guest go on. Nothing is written before everything is verified; what "
 	 "cannot be completed within --deadline is put back. A hotfix that is applied already is "
 	 "left alone. If an earlier change was interrupted, run vpatch recover first.",
-	 "vpatch apply web-07 fix.vpatch --dry-run\nvpatch apply web-07 fix.vpatch --deadline 10ms"},
+	 "vpatch apply qmp:/run/web-07.sock fix.vpatch --dry-run\nvpatch apply qmp:/run/web-07.sock fix.vpatch --deadline 10ms"},
 	{"status", "DOMAIN [NAME]", 1, 2, TARGET_OPTS, 0, true, cmd_status,
 	 "say which hotfixes a guest has",
 	 "Reads the guest's own ledger and the patched functions, not the host's disk. With NAME, says "
 	 "what that hotfix changed and exits 0 only if it is wholly applied.",
-	 "vpatch status web-07\nvpatch status web-07 fix-cve-2024-1086"},
+	 "vpatch status qmp:/run/web-07.sock\nvpatch status qmp:/run/web-07.sock fix-cve-2024-1086"},
 	{"revert", "DOMAIN NAME", 2, 2, TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE),
 	 0, true, cmd_revert, "take a hotfix back",
 	 "Puts the kernel's own words back. The replacement code stays in the guest, unused, since a "
 	 "task may still return into it.",
-	 "vpatch revert web-07 fix-cve-2024-1086"},
+	 "vpatch revert qmp:/run/web-07.sock fix-cve-2024-1086"},
 	{"recover", "", 0, 0, TARGET_OPTS, 0, true, cmd_recover,
 	 "finish or undo what a dead vpatch left",
 	 "Goes through the journals of this host. Changes that another vpatch is at work on are left "

@@ -85,13 +85,22 @@ void out_raw(struct out *out, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* Some words begin with what they are about. */
+static bool names_subject(const char *words, const char *subject)
+{
+	size_t n = strlen(subject);
+
+	return strncmp(words, subject, n) == 0 && words[n] == ':';
+}
+
 /* "vpatch: SUBJECT: words", as one write so that lines of several commands do not mix. */
 static void say(const struct out *out, enum out_style style, const char *words)
 {
 	const char *subject = out->subject ? out->subject : "";
+	bool named = !*subject || names_subject(words, subject);
 	char *line;
 
-	if (asprintf(&line, "vpatch: %s%s%s", subject, *subject ? ": " : "", words) < 0)
+	if (asprintf(&line, "vpatch: %s%s%s", named ? "" : subject, named ? "" : ": ", words) < 0)
 		return;
 	diag_printable(line);
 	fprintf(stderr, "%s%s%s\n", out->color_err ? escape(style) : "", line,

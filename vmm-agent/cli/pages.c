@@ -22,7 +22,6 @@ static const struct {
 static const struct {
 	const char *name, *words;
 } domains[] = {
-	{"NAME", "a domain of libvirt"},
 	{"qmp:PATH", "the QMP socket of a QEMU"},
 	{"pid:N", "the process of a QEMU"},
 };
@@ -124,7 +123,7 @@ void page_usage(struct out *out, const struct cmd *cmd)
 	out_raw(out, "\nexit codes:\n");
 	for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++)
 		out_raw(out, "  %d  %s\n", exits[i].code, exits[i].words);
-	out_raw(out, "\nexample:\n  vpatch inspect qmp:/run/vm.sock\n"
+	out_raw(out, "\nexample:\n  vpatch inspect qmp:/run/web-07.sock\n"
 		     "  vpatch help apply\n");
 }
 
@@ -368,7 +367,7 @@ void page_bash(struct out *out)
 	out_raw(out, "# bash completion for vpatch, made by `vpatch help --bash-completion`\n"
 		     "_vpatch()\n{\n"
 		     "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-		     "  local cmd= words= opts= args= arg= i n=0 f\n"
+		     "  local cmd= words= opts= args= arg= i n=0\n"
 		     "  case $prev in\n  ");
 	bash_options(out, "FILE");
 	out_raw(out, ") mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n  ");
@@ -391,13 +390,8 @@ void page_bash(struct out *out)
 		     "    return\n"
 		     "  fi\n"
 		     "  read -ra args <<<\"$args\"\n"
-		     "  arg=${args[n]}\n"
+		     "  arg=${args[n]-}\n"
 		     "  case $arg in\n"
-		     "  DOMAIN)\n"
-		     "    for f in /run/libvirt/qemu/*.pid; do\n"
-		     "      f=${f##*/}\n"
-		     "      [[ $f == '*.pid' ]] || words+=\" ${f%%.pid}\"\n"
-		     "    done ;;\n"
 		     "  '[COMMAND]') words='");
 	for (unsigned i = 0; i < cli_n_cmds; i++)
 		out_raw(out, "%s%s", i ? " " : "", cli_cmds[i].name);
