@@ -29,13 +29,12 @@
 #include "vmm-agent/engine/journal.h"
 #include "vmm-agent/engine/vmm.h"
 
-#define RAM     0x100000u
-#define TEXT    UINT64_C(0xffffffff81000000)
-#define SITE_A  0x1000u
-#define SITE_B  0x2ffeu /* crosses a page */
-#define FLAGS   0x8000u
-#define AREA    0x10000u
-#define N_BYTES 0x200u
+#define RAM    0x100000u
+#define TEXT   UINT64_C(0xffffffff81000000)
+#define SITE_A 0x1000u
+#define SITE_B 0x2ffeu /* crosses a page */
+#define FLAGS  0x8000u
+#define AREA   0x10000u
 
 static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 static const uint8_t jmp_a[5] = {0xe9, 0x11, 0x22, 0x33, 0x44};
@@ -265,7 +264,9 @@ static struct scene *scene(uint32_t caps)
 	memset(s->plot, 0, sizeof(*s->plot));
 	s->plot->watchdog = getpid();
 	fake_hook(s->f, hook, s->plot);
-	strcpy(s->dir, "/tmp/vp-engine-XXXXXX");
+	/* without a disk under it where possible: there are hundreds of fsyncs */
+	snprintf(s->dir, sizeof(s->dir), "%s/vp-engine-XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	assert_non_null(mkdtemp(s->dir));
 	return s;
 }

@@ -144,6 +144,7 @@ static int carry_out(struct session *s)
 		.view = &view,
 		.state_dir = s->opts->dirs.state_dir,
 		.window_ns = s->opts->window_ns,
+		.settle_ns = s->opts->settle_ns,
 	};
 	int r;
 

@@ -27,6 +27,8 @@ struct eng_opts {
 	bool dry_run;
 	bool allow_downgrade;
 	bool unsigned_ok; /* the bundle came without a trusted signature and was let in; recorded */
+	/* Where the guest's locks cannot be read: until the sites are looked at again; 0: a second */
+	uint64_t settle_ns;
 };
 
 /* One changed word, for people and --json: the planner's edit and what it belongs to. */
