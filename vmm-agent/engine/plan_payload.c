@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The payload of an apply: linked, wrapped in its ledger record, and given a place in the arena. */
+#include "vmm-agent/engine/plan_apply.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Filler left behind a record, so that the search for caves still tells it from what follows. */
+#define GAP VP_LEDGER_ALIGN
+
+static int resolve(void *ctx, const char *name, unsigned sympos, struct diag *diag, vp_gva_t *ret)
+{
+	struct guest_sym sym;
+	int r = guest_sym(ctx, name, sympos, diag, &sym);
+
+	if (r == VP_OK)
+		*ret = sym.addr;
+	return r;
+}
+
+/* The edits as the ledger keeps them, in the order in which they are stored. */
+static int make_edits(struct eng_apply_plan *a, vp_gva_t base, const struct hf_image *img)
+{
+	a->n_edits = 0;
+	for (size_t i = 0; i < a->n_funcs; i++) {
+		if (!a->funcs[i].marks)
+			continue;
+		a->symbols[a->n_edits] = a->funcs[i].want->symbol;
+		a->edits[a->n_edits++] = a->funcs[i].tracer;
+	}
+	for (size_t i = 0; i < a->n_funcs; i++) {
+		struct vp_edit *e = &a->edits[a->n_edits];
+		vp_gva_t to = vp_gva(base.v + img->entry[i]);
+		uint8_t branch[ARCH_INSN_MAX];
+		unsigned len;
+		int r;
+
+		*e = a->funcs[i].site;
+		r = a->arch->branch(branch, e->gva, to, &len);
+		if (r == VP_OK && (len != e->len || img->entry[i] >= img->len))
+			r = VP_E_INTERNAL;
+		if (r < 0)
+			return diag_set(a->diag, r,
+					"the branch from %s at %#" PRIx64
+					" to the payload at %#" PRIx64 ": %s",
+					a->funcs[i].want->symbol, e->gva.v, to.v,
+					vp_err_sentence(r));
+		memcpy(e->new, branch, len);
+		a->symbols[a->n_edits++] = a->funcs[i].want->symbol;
+	}
+	return VP_OK;
+}
+
+static uint32_t text_len(const struct eng_apply_plan *a)
+{
+	size_t n = strlen(a->info->fixes);
+
+	return n < VP_LEDGER_TEXT_MAX ? (uint32_t)n : VP_LEDGER_TEXT_MAX;
+}
+
+static uint32_t edit_count(const struct eng_apply_plan *a)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < a->n_funcs; i++)
+		n += 1 + a->funcs[i].marks;
+	return n;
+}
+
+/* Links for a record at self and writes the whole record into *buf_ret (malloc'ed). */
+static int make_record(struct eng_apply_plan *a, vp_gva_t self, uint64_t seq, uint8_t **buf_ret,
+		       struct vp_ledger *ret)
+{
+	struct vp_ledger l = {
+		.self = self,
+		.state = VP_LEDGER_APPLYING,
+		.seq = seq,
+		.flags = (a->info->inline_checked ? 0u : VP_LEDGER_INLINE_UNCHECKED) |
+			 (a->opts->unsigned_ok ? VP_LEDGER_UNSIGNED : 0u),
+		.n_edits = edit_count(a),
+		.text_len = text_len(a),
+		.text = a->info->fixes,
+	};
+	struct hf_image img = {0};
+	uint8_t *buf = NULL;
+	int r;
+
+	if (vp_ledger_size(l.n_edits, l.text_len, 0, &l.payload_off) == 0)
+		return diag_set(a->diag, VP_E_ARENA_FULL, "%s is too large for a ledger record",
+				a->info->name);
+	r = hf_link(a->bundle, vp_gva(self.v + l.payload_off), resolve, a->plan->g, a->diag, &img);
+	if (r < 0)
+		return r;
+	r = make_edits(a, vp_gva(self.v + l.payload_off), &img);
+	l.payload_len = img.len;
+	l.size = vp_ledger_size(l.n_edits, l.text_len, l.payload_len, &l.payload_off);
+	memcpy(l.id, a->info->id, sizeof(l.id));
+	snprintf(l.name, sizeof(l.name), "%s", a->info->name);
+	snprintf(l.version, sizeof(l.version), "%s", a->info->version);
+	if (r == VP_OK)
+		buf = l.size ? calloc(1, l.size) : NULL;
+	if (r == VP_OK && !buf)
+		r = diag_set(a->diag, l.size ? VP_E_NOMEM : VP_E_ARENA_FULL,
+			     "%s: a payload of %u bytes", a->info->name, img.len);
+	if (r == VP_OK) {
+		memcpy(buf + l.payload_off, img.bytes, img.len);
+		r = vp_ledger_encode(buf, l.size, &l, a->edits);
+		if (r < 0)
+			diag_set(a->diag, r, "%s: its name or version does not fit the ledger",
+				 a->info->name);
+	}
+	hf_image_deinit(&img);
+	if (r < 0) {
+		free(buf);
+		return r;
+	}
+	*buf_ret = buf;
+	*ret = l;
+	return VP_OK;
+}
+
+static bool same_record(const uint8_t *a, const uint8_t *b, uint32_t size)
+{
+	const uint32_t behind = VP_LEDGER_STATE_OFF + 8;
+
+	return memcmp(a, b, VP_LEDGER_STATE_OFF) == 0 &&
+	       memcmp(a + behind, b + behind, size - behind) == 0;
+}
+
+/* A retired record of this hotfix that has just the bytes a new one would have: nothing is written
+ * then, since a task may still be inside that payload. */
+static int reuse(struct eng_apply_plan *a, const struct guest_record **ret)
+{
+	const struct guest_arena *arena = &a->plan->arena;
+
+	*ret = NULL;
+	for (size_t i = 0; i < arena->n_records; i++) {
+		const struct guest_record *rec = &arena->records[i];
+		struct vp_ledger l;
+		uint8_t *buf;
+		bool same;
+		int r;
+
+		if (eng_record_live(rec) || memcmp(rec->l.id, a->info->id, VP_LEDGER_ID) != 0)
+			continue;
+		r = make_record(a, rec->l.self, rec->l.seq, &buf, &l);
+		if (r == VP_E_REACH)
+			continue;
+		if (r < 0)
+			return r;
+		same = l.size == rec->l.size && same_record(buf, rec->bytes, l.size);
+		free(buf);
+		if (same) {
+			*ret = rec;
+			return VP_OK;
+		}
+	}
+	return VP_OK;
+}
+
+static uint64_t next_seq(const struct guest_arena *arena)
+{
+	uint64_t seq = 0;
+
+	for (size_t i = 0; i < arena->n_records; i++)
+		if (arena->records[i].l.seq > seq)
+			seq = arena->records[i].l.seq;
+	return seq == UINT64_MAX ? seq : seq + 1;
+}
+
+static bool all_filler(const struct arch_ops *arch, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != arch->filler[i % arch->filler_len])
+			return false;
+	return true;
+}
+
+static int fill_area(struct eng_apply_plan *a, const struct vp_ledger *l, const uint8_t *bytes)
+{
+	vp_gpa_t gpa;
+	int r = guest_text_gpa(a->plan->g, l->self, l->size, &gpa);
+
+	if (r == VP_OK)
+		r = eng_txn_area(a->plan->txn, l->self, gpa, l->size);
+	if (r == VP_OK)
+		r = vp_read(a->plan->t, gpa, a->plan->txn->area.old, l->size);
+	if (r < 0)
+		return diag_set(a->diag, r, "the arena at %#" PRIx64 ": %s", l->self.v,
+				vp_err_sentence(r));
+	if (!all_filler(a->arch, a->plan->txn->area.old, l->size))
+		return diag_set(a->diag, VP_E_GUEST_CHANGED,
+				"the arena at %#" PRIx64 " is in use since a moment ago: try again",
+				l->self.v);
+	memcpy(a->plan->txn->area.new, bytes, l->size);
+	return VP_OK;
+}
+
+/* A new record in the first cave that has the room and from which everything is in reach. */
+static int place(struct eng_apply_plan *a, struct vp_ledger *ret)
+{
+	const struct guest_arena *arena = &a->plan->arena;
+	uint32_t off;
+	uint64_t need = vp_ledger_size(edit_count(a), text_len(a), hf_image_size(a->bundle), &off);
+	int r = VP_E_ARENA_FULL;
+
+	for (size_t i = 0; need != 0 && i < arena->n_caves && r != VP_OK; i++) {
+		const struct guest_cave *cave = &arena->caves[i];
+		uint8_t *buf;
+
+		if (cave->len < GAP || need > cave->len - GAP)
+			continue;
+		r = make_record(a, cave->start, next_seq(arena), &buf, ret);
+		if (r == VP_E_REACH)
+			continue;
+		if (r < 0)
+			return r;
+		r = fill_area(a, ret, buf);
+		free(buf);
+		if (r < 0)
+			return r;
+	}
+	if (r != VP_E_ARENA_FULL)
+		return r;
+	return diag_set(a->diag, r,
+			"%s needs %" PRIu64 " bytes in one piece and the largest free piece of the "
+			"guest's arena has %" PRIu64 ": space comes back when the guest reboots",
+			a->info->name, need ? need : (uint64_t)hf_image_size(a->bundle),
+			arena->n_caves ? arena->caves[0].len : 0);
+}
+
+int eng_plan_payload(struct eng_apply_plan *a, struct vp_ledger *l, vp_gpa_t *gpa, bool *reused)
+{
+	const struct guest_record *old;
+	int r = reuse(a, &old);
+
+	if (r < 0)
+		return r;
+	*reused = old != NULL;
+	if (old) {
+		/* reuse() has left the edits of this very record behind */
+		*l = old->l;
+		*gpa = old->gpa;
+		return VP_OK;
+	}
+	r = place(a, l);
+	*gpa = a->plan->txn->area.gpa;
+	return r;
+}
