@@ -225,6 +225,11 @@ static void test_what_cannot_be_carried_is_refused_with_advice(void **state)
 		 "void other(void) { barrier_nospec(); }",
 		 1, VP_E_SECTION, "in other an instruction is rewritten"},
 		{"noinstr int fixed(int x) { return x; }", 1, VP_E_SECTION, "noinstr"},
+		{"asm(\".text\\n.type naked, @function\\nnaked: ret\\n.size naked, .-naked\");\n"
+		 "extern int naked(void); int fixed(void) { return naked() + 1; }",
+		 1, VP_E_SECTION, "weaker mitigations"},
+		{"int fixed(void *p) { asm volatile(\"call *%0\" : : \"r\"(p) : \"memory\"); return 1; }",
+		 1, VP_E_SECTION, "weaker mitigations"},
 		{"int fixed(int x) { return undeclared; }", 3, VP_E_TOOL, "undeclared"},
 	};
 	struct world *w = *state;

@@ -294,10 +294,8 @@ static int spawn_make(char *const *argv, char *const *env, const char *log, stru
 
 	posix_spawn_file_actions_init(&act);
 	posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
-	/* Results go to stdout, and make's words are none. */
-	if (log)
-		posix_spawn_file_actions_addopen(&act, 2, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	posix_spawn_file_actions_adddup2(&act, 2, 1);
+	posix_spawn_file_actions_addopen(&act, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&act, 1, 2);
 	e = posix_spawnp(&pid, argv[0], &act, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&act);
 	if (e)
@@ -308,29 +306,68 @@ static int spawn_make(char *const *argv, char *const *env, const char *log, stru
 	return VP_OK;
 }
 
-/* The line that tells most: the first that speaks of an error, else the last one. */
-static int quote_log(const char *log, const char *source, struct diag *diag)
+/* What the caller asked to see, as if make had said it itself: words, so stderr. */
+static void pass_on(const uint8_t *text, size_t len)
 {
-	const char *hint = ": run `vpatch build --verbose` to see all of it";
-	uint8_t *text;
-	size_t len;
-	char *line, *save = NULL, *best = NULL;
-	int r;
+	while (len) {
+		ssize_t n = write(STDERR_FILENO, text, len);
 
-	if (!log)
-		return diag_set(diag, VP_E_TOOL,
-				"%s: the kernel's build system refused it: see above", source);
-	if (compile_slurp(log, LOG_MAX, diag, &text, &len) < 0)
-		return diag_set(diag, VP_E_TOOL, "%s: the kernel's build system refused it%s",
-				source, hint);
-	for (line = strtok_r((char *)text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		text += n;
+		len -= (size_t)n;
+	}
+}
+
+/*
+ * The line that tells why: of a failure the first that speaks of an error, else the last one. A
+ * success may still hold the kernel's own check of a payload (objtool) that found a return or an
+ * indirect branch which the kernel would never run unprotected: 6.1 says "found in RETHUNK build"
+ * and "found in RETPOLINE build", 6.9 "found in MITIGATION_RETHUNK build".
+ */
+static const char *telling_line(char *text, bool failed)
+{
+	char *save = NULL, *best = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (strstr(line, "RETHUNK build") || strstr(line, "RETPOLINE build"))
+			return line;
+		if (!failed)
+			continue;
 		best = line;
 		if (strstr(line, "error:") || strstr(line, "not found") ||
 		    strstr(line, "No such file"))
 			break;
 	}
-	r = diag_set(diag, VP_E_TOOL, "%s: the kernel's build system refused it: %.500s%s", source,
-		     best ? best : "without a word", hint);
+	return best;
+}
+
+static int judge(const struct hf_build *args, const char *log, bool failed, struct diag *diag)
+{
+	const char *line;
+	uint8_t *text;
+	size_t len;
+	int r;
+
+	r = compile_slurp(log, LOG_MAX, diag, &text, &len);
+	if (r < 0)
+		return r;
+	if (args->verbose)
+		pass_on(text, len);
+	line = telling_line((char *)text, failed);
+	if (failed)
+		r = diag_set(diag, VP_E_TOOL,
+			     "%s: the kernel's build system refused it: %.500s: run `vpatch build "
+			     "--verbose` to see all of it",
+			     args->source, line ? line : "without a word");
+	else if (line)
+		r = diag_set(
+			diag, VP_E_SECTION,
+			"%s: it would run with weaker mitigations than the kernel: %.500s: return "
+			"and call in C, not in assembly",
+			args->source, line);
 	free(text);
 	return r;
 }
@@ -410,13 +447,11 @@ static int run_make(const struct hf_build *args, const struct naming *naming, co
 	env = clean_environment();
 	if (!env)
 		return diag_set(diag, VP_E_NOMEM, "no memory to run make");
-	r = spawn_make(w.v, env, args->verbose ? NULL : log, diag, &status);
+	r = spawn_make(w.v, env, log, diag, &status);
 	free(env);
 	if (r < 0)
 		return r;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return quote_log(args->verbose ? NULL : log, args->source, diag);
-	return VP_OK;
+	return judge(args, log, !WIFEXITED(status) || WEXITSTATUS(status) != 0, diag);
 }
 
 static int make_dir(char *dir, size_t len, struct diag *diag)
