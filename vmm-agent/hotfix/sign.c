@@ -46,7 +46,8 @@ int sign_split(const uint8_t *buf, size_t len, struct diag *diag, struct sign_pa
 	left -= MODULE_SIG_LEN;
 	ms = buf + left;
 	/* mod_check_sig(): everything but id_type and sig_len is zero in a PKCS#7 trailer. */
-	if (ms[0] || ms[1] || ms[2] != PKEY_ID_PKCS7 || ms[3] || ms[4] || memcmp(ms + 5, zero, 3))
+	if (ms[0] || ms[1] || ms[2] != PKEY_ID_PKCS7 || ms[3] || ms[4] ||
+	    memcmp(ms + 5, zero, 3) != 0)
 		return diag_set(diag, VP_E_BUNDLE,
 				"the signature is of a kind that is not known (only PKCS#7 is)");
 	der_len = (size_t)ms[8] << 24 | (size_t)ms[9] << 16 | (size_t)ms[10] << 8 | ms[11];
@@ -64,7 +65,7 @@ int sign_split(const uint8_t *buf, size_t len, struct diag *diag, struct sign_pa
 
 size_t hf_unsigned_len(const uint8_t *buf, size_t len)
 {
-	struct sign_parts parts;
+	struct sign_parts parts = {.content_len = len};
 
 	return sign_split(buf, len, NULL, &parts) == VP_OK ? parts.content_len : len;
 }
@@ -92,8 +93,8 @@ static int read_all(int fd, uint8_t *buf, size_t len)
 	return 0;
 }
 
-int sign_read_small(int dir, const char *name, struct diag *diag, uint8_t **buf_ret,
-		    size_t *len_ret, unsigned *mode_ret)
+int sign_read_small(int dir, const char *name, bool trusted, struct diag *diag, uint8_t **buf_ret,
+		    size_t *len_ret)
 {
 	/* O_NONBLOCK: a FIFO put there must not hold us up; it is refused below. */
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -108,6 +109,8 @@ int sign_read_small(int dir, const char *name, struct diag *diag, uint8_t **buf_
 	} else if (!S_ISREG(st.st_mode) || st.st_size > (off_t)SIGN_FILE_MAX) {
 		r = diag_set(diag, VP_E_IO, "%s: %s", name,
 			     S_ISREG(st.st_mode) ? "is too large" : "is not a regular file");
+	} else if (trusted && (st.st_mode & S_IWOTH)) {
+		r = diag_set(diag, VP_E_PERM, "%s: anybody may write it: chmod o-w", name);
 	} else if (!(buf = malloc((size_t)st.st_size + 1))) {
 		r = diag_set(diag, VP_E_NOMEM, "%s: no memory to read it", name);
 	} else if ((r = read_all(fd, buf, (size_t)st.st_size)) != 0) {
@@ -116,7 +119,6 @@ int sign_read_small(int dir, const char *name, struct diag *diag, uint8_t **buf_
 		buf[st.st_size] = '\0';
 		*buf_ret = buf;
 		*len_ret = (size_t)st.st_size;
-		*mode_ret = (unsigned)st.st_mode;
 		buf = NULL;
 	}
 	free(buf);
@@ -133,9 +135,9 @@ static int key_pin(char *buf, int cap, int writing, void *used)
 
 	(void)writing;
 	*(bool *)used = true;
-	if (len == 0 || len > (size_t)cap)
+	if (len == 0 || len >= (size_t)cap)
 		return -1;
-	memcpy(buf, pin, len);
+	memcpy(buf, pin, len + 1);
 	return (int)len;
 }
 
@@ -194,8 +196,9 @@ int sign_parse_certs(const uint8_t *buf, size_t len, STACK_OF(X509) * to, struct
 	BIO *bio;
 	int r;
 
-	if (len > SIGN_FILE_MAX)
-		return diag_set(diag, VP_E_IO, "is too large for a certificate");
+	if (len == 0 || len > SIGN_FILE_MAX)
+		return diag_set(diag, VP_E_IO, "is %s for a certificate",
+				len ? "too large" : "too short");
 	ERR_clear_error();
 	if (!memmem(buf, len, "-----BEGIN ", 11)) {
 		r = parse_der(buf, len, to, diag);
@@ -214,12 +217,11 @@ int sign_parse_certs(const uint8_t *buf, size_t len, STACK_OF(X509) * to, struct
 static int load_key(const char *file, struct diag *diag, EVP_PKEY **ret)
 {
 	bool pin_used = false;
-	unsigned mode;
-	uint8_t *buf;
-	size_t len;
+	uint8_t *buf = NULL;
+	size_t len = 0;
 	EVP_PKEY *key = NULL;
 	BIO *bio;
-	int r = sign_read_small(AT_FDCWD, file, diag, &buf, &len, &mode);
+	int r = sign_read_small(AT_FDCWD, file, false, diag, &buf, &len);
 
 	if (r < 0)
 		return diag_prefix(diag, "key");
@@ -250,14 +252,13 @@ static int load_key(const char *file, struct diag *diag, EVP_PKEY **ret)
 static int load_cert(const char *file, struct diag *diag, X509 **ret)
 {
 	STACK_OF(X509) *certs = sk_X509_new_null();
-	unsigned mode;
-	uint8_t *buf;
-	size_t len;
+	uint8_t *buf = NULL;
+	size_t len = 0;
 	int r;
 
 	if (!certs)
 		return diag_set(diag, VP_E_NOMEM, "no memory for a certificate");
-	r = sign_read_small(AT_FDCWD, file, diag, &buf, &len, &mode);
+	r = sign_read_small(AT_FDCWD, file, false, diag, &buf, &len);
 	if (r < 0) {
 		sk_X509_free(certs);
 		return diag_prefix(diag, "certificate");
@@ -324,7 +325,7 @@ static int sign_with(const uint8_t *buf, size_t len, EVP_PKEY *key, X509 *cert, 
 		     struct diag *diag, uint8_t **out, size_t *out_len)
 {
 	uint8_t *der = NULL;
-	size_t der_len;
+	size_t der_len = 0;
 	int r;
 
 	if (X509_check_private_key(cert, key) != 1)
@@ -343,7 +344,7 @@ int hf_sign(const uint8_t *buf, size_t len, const char *key_file, const char *ce
 	    const char *digest, struct diag *diag, uint8_t **out, size_t *out_len)
 {
 	const EVP_MD *md = EVP_get_digestbyname(digest);
-	struct sign_parts parts;
+	struct sign_parts parts = {.content_len = len};
 	EVP_PKEY *key = NULL;
 	X509 *cert = NULL;
 	int r;

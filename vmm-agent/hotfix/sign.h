@@ -29,9 +29,10 @@ int sign_split(const uint8_t *buf, size_t len, struct diag *diag,
 /* sha256, sha384 and sha512 are strong enough; everything else is refused. */
 bool sign_digest_strong(int nid);
 
-/* Reads a small regular file, followed by a NUL that is not counted. dir may be AT_FDCWD. */
-int sign_read_small(int dir, const char *name, struct diag *diag, uint8_t **buf_ret,
-		    size_t *len_ret, unsigned *mode_ret) VP_MUST_USE;
+/* Reads a small regular file, followed by a NUL that is not counted. dir may be AT_FDCWD. trusted:
+ * refuses one that anybody may write. */
+int sign_read_small(int dir, const char *name, bool trusted, struct diag *diag, uint8_t **buf_ret,
+		    size_t *len_ret) VP_MUST_USE;
 
 /* The certificates in buf, PEM or DER. VP_E_IO with words when there is none or one is damaged. */
 int sign_parse_certs(const uint8_t *buf, size_t len, STACK_OF(X509) * to,

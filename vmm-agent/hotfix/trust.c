@@ -104,26 +104,11 @@ static int each_file(const char *path, file_fn fn, void *ctx, struct diag *diag)
 	return r;
 }
 
-static int read_trusted_file(int dir, const char *name, struct diag *diag, uint8_t **buf,
-			     size_t *len)
-{
-	unsigned mode;
-	int r = sign_read_small(dir, name, diag, buf, len, &mode);
-
-	if (r < 0)
-		return r;
-	if (mode & S_IWOTH) {
-		free(*buf);
-		return diag_set(diag, VP_E_PERM, "%s: anybody may write it: chmod o-w", name);
-	}
-	return VP_OK;
-}
-
 static int read_cert_file(int dir, const char *name, STACK_OF(X509) * to, struct diag *diag)
 {
-	uint8_t *buf;
-	size_t len;
-	int r = read_trusted_file(dir, name, diag, &buf, &len);
+	uint8_t *buf = NULL;
+	size_t len = 0;
+	int r = sign_read_small(dir, name, true, diag, &buf, &len);
 
 	if (r < 0)
 		return r;
@@ -253,9 +238,9 @@ static int parse_hashes(const char *text, size_t len, struct trust_revoked *r, s
 
 static int read_hash_file(int dir, const char *name, struct trust_revoked *r, struct diag *diag)
 {
-	uint8_t *buf;
-	size_t len;
-	int e = read_trusted_file(dir, name, diag, &buf, &len);
+	uint8_t *buf = NULL;
+	size_t len = 0;
+	int e = sign_read_small(dir, name, true, diag, &buf, &len);
 
 	if (e < 0)
 		return e;

@@ -320,8 +320,8 @@ static int split_unrevoked(const uint8_t *buf, size_t len, const struct trust_re
 int hf_verify(const uint8_t *buf, size_t len, const struct hf_trust *trust, struct diag *diag,
 	      struct hf_signer *signer)
 {
-	struct trust_revoked revoked;
-	struct sign_parts parts;
+	struct trust_revoked revoked = {0};
+	struct sign_parts parts = {0};
 	struct diag own;
 	int r;
 
@@ -349,8 +349,8 @@ int hf_verify(const uint8_t *buf, size_t len, const struct hf_trust *trust, stru
 int hf_check_revoked(const uint8_t *buf, size_t len, const struct hf_trust *trust,
 		     struct diag *diag)
 {
-	struct trust_revoked revoked;
-	struct sign_parts parts;
+	struct trust_revoked revoked = {0};
+	struct sign_parts parts = {0};
 	struct diag own;
 	int r;
 
