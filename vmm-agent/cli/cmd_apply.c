@@ -47,8 +47,8 @@ static int apply(struct cli *cli, struct vp_target *t, const struct hf_bundle *b
 
 static int with_bundle(struct cli *cli, const char *file, struct cli_bundle *b)
 {
-	struct vp_target *t;
-	bool unsigned_ok;
+	struct vp_target *t = NULL;
+	bool unsigned_ok = false;
 	int r = admit(cli, file, b, &unsigned_ok);
 
 	cli_signer_json(cli, b);

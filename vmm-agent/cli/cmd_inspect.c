@@ -150,7 +150,7 @@ static void put_ledger(struct cli *cli, struct vp_target *t, struct guest *g)
 int cmd_inspect(struct cli *cli)
 {
 	struct guest *g = NULL;
-	struct vp_target *t;
+	struct vp_target *t = NULL;
 	int r = cli_domain_open(cli, cli->pos[0], &t);
 
 	if (r < 0)

@@ -9,7 +9,7 @@ int cmd_revert(struct cli *cli)
 		.dry_run = cli->opt[OPT_DRY_RUN] != NULL,
 	};
 	struct eng_report report = {0};
-	struct vp_target *t;
+	struct vp_target *t = NULL;
 	int r = cli_domain_open(cli, cli->pos[0], &t);
 
 	if (r < 0)

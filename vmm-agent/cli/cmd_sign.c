@@ -52,8 +52,8 @@ int cmd_sign(struct cli *cli)
 {
 	const char *in = cli->pos[0], *file = cli->opt[OPT_OUTPUT] ? cli->opt[OPT_OUTPUT] : in;
 	const char *digest = cli->opt[OPT_DIGEST] ? cli->opt[OPT_DIGEST] : "sha256";
-	uint8_t *buf, *signed_buf = NULL;
-	size_t len, signed_len = 0;
+	uint8_t *buf = NULL, *signed_buf = NULL;
+	size_t len = 0, signed_len = 0;
 	int r = hf_read_file(in, &cli->diag, &buf, &len);
 
 	out_str(cli->out.obj, "file", file);

@@ -65,7 +65,7 @@ int cmd_status(struct cli *cli)
 	struct eng_dirs dirs = cli_dirs(cli);
 	struct eng_list l = {0};
 	struct guest *g = NULL;
-	struct vp_target *t;
+	struct vp_target *t = NULL;
 	int r = cli_domain_open(cli, cli->pos[0], &t);
 
 	if (r < 0)

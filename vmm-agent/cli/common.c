@@ -188,9 +188,20 @@ void cli_report(struct cli *cli, const char *verb, const struct eng_report *r)
 		out_note(&cli->out, "%s", r->notes[i]);
 	if (cli->diag.err != VP_OK)
 		return; /* the words of the failure say what there is to say */
-	out_line(&cli->out, OUT_GOOD, "%s: %s %s %s", cli->out.subject, r->name, r->version,
-		 dry ? "could be done; nothing was changed"
-		     : (r->changed ? verb : "was so already; nothing was changed"));
+	out_line(&cli->out, OUT_GOOD, "%s: %s %s %s%s%s", cli->out.subject, r->name, r->version,
+		 dry          ? "can be "
+		 : r->changed ? ""
+			      : "is ",
+		 verb,
+		 dry          ? "; nothing was changed"
+		 : r->changed ? ""
+			      : " already; nothing was changed");
+	if (r->inline_unchecked)
+		out_row(&cli->out, "inlining",
+			"inline-unchecked: inlined copies of the old "
+			"functions were not looked for");
+	if (r->unsigned_ok)
+		out_row(&cli->out, "signature", "unsigned: let in by --allow-unsigned");
 	if (r->replaced_version[0])
 		out_row(&cli->out, "instead of", "version %s", r->replaced_version);
 	report_times(cli, r);

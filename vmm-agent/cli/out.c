@@ -77,12 +77,18 @@ void out_row(struct out *out, const char *label, const char *fmt, ...)
 void out_raw(struct out *out, const char *fmt, ...)
 {
 	va_list ap;
+	char *text;
+	int n;
 
 	if (out->json)
 		return;
 	va_start(ap, fmt);
-	vprintf(fmt, ap);
+	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
+	if (n < 0)
+		return;
+	fputs(text, stdout);
+	free(text);
 }
 
 /* Some words begin with what they are about. */
@@ -216,6 +222,7 @@ const char *out_size_text(char *to, uint64_t bytes)
 static struct json_object *complete(struct out *out, int err, const char *words)
 {
 	struct json_object *o = json_object_new_object();
+	struct json_object_iterator at, end;
 	char schema[64];
 
 	snprintf(schema, sizeof(schema), "vpatch.%s/1", out->command);
@@ -224,8 +231,11 @@ static struct json_object *complete(struct out *out, int err, const char *words)
 	out_str(o, "reason", vp_err_reason(err));
 	out_int(o, "exit", (uint64_t)vp_err_exit(err));
 	out_str(o, "message", words);
-	json_object_object_foreach(out->obj, key, value)
-		json_object_object_add(o, key, json_object_get(value));
+	at = json_object_iter_begin(out->obj);
+	end = json_object_iter_end(out->obj);
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		json_object_object_add(o, json_object_iter_peek_name(&at),
+				       json_object_get(json_object_iter_peek_value(&at)));
 	json_object_put(out->obj);
 	out->obj = NULL;
 	return o;
