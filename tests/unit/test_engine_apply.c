@@ -725,6 +725,43 @@ static void test_what_dead_agents_left_is_recovered_whole(void **state)
 	hf_close(b);
 }
 
+/* From opening the guest to the report; test_engine_change.c has every call of the window. */
+static void test_apply_driver_fails_at_any_call_of_the_whole(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *b = BUNDLE(w, "fix", "1", ONE);
+	uint8_t *before = memory(w);
+	uint64_t calls = fake_calls(w->f), total, step;
+	struct seen seen;
+
+	must(w, apply(w, b));
+	total = fake_calls(w->f) - calls;
+	must(w, revert(w, "fix"));
+	step = total / 60 + 1;
+	for (int for_good = 0; for_good < 2; for_good++) {
+		for (uint64_t nth = 1; nth <= total; nth += nth + 60 > total ? 1 : step) {
+			int r, exit;
+
+			fake_fail(w->f, nth, VP_E_IO, for_good);
+			r = apply(w, b);
+			fake_fail(w->f, 0, 0, false);
+			exit = vp_err_exit(r);
+			if (exit == 4 && r != VP_E_PARTIAL)
+				must(w, recover(w, &seen));
+			assert_true(fake_runs(w->f));
+			if (exit == 1 || exit == 3)
+				assert_int_equal(changes(w, before), 0);
+			if (r == VP_OK)
+				assert_true(redirected(w, 1));
+			if (redirected(w, 1))
+				must(w, revert(w, "fix"));
+			assert_int_equal(changes(w, before), 0);
+		}
+	}
+	free(before);
+	hf_close(b);
+}
+
 static void test_entry_of_an_earlier_boot_is_closed(void **state)
 {
 	struct world *w = *state;
@@ -797,6 +834,7 @@ int main(void)
 		both(test_change_met_halfway_is_partial_and_revert_finishes_it),
 		both(test_forged_resting_bytes_are_not_put_back),
 		both(test_what_dead_agents_left_is_recovered_whole),
+		both(test_apply_driver_fails_at_any_call_of_the_whole),
 		both(test_entry_of_an_earlier_boot_is_closed),
 		both(test_journal_that_somebody_works_on_is_skipped),
 	};
