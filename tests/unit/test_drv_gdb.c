@@ -562,7 +562,7 @@ static void test_a_deadline_that_cannot_be_met_leaves_the_guest_running(void **s
 	start(&c, VM_X86_TCG, NULL);
 	OK(&c, vp_arm(c.t, VP_AFTER_AS_FOUND, &c.diag));
 	for (int i = 0; i < 60; i++) {
-		int r = vp_pause(c.t, clock_in((uint64_t)i * 20000), &c.diag, &p);
+		int r = vp_pause(c.t, clock_in((uint64_t)i * 200000), &c.diag, &p);
 
 		if (r == VP_OK) {
 			OK(&c, vp_resume(p));

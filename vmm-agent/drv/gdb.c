@@ -10,7 +10,8 @@
 #include "vmm-agent/drv/gdb_int.h"
 #include "vmm-agent/drv/gdb_open.h"
 
-#define GONE_WAIT_MS 500 /* a killed QEMU's sockets close before its process has ended */
+#define RESUME_WAIT_NS (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it runs; then it is asked */
+#define GONE_WAIT_MS   500 /* a killed QEMU's sockets close before its process has ended */
 
 static uint32_t drv_caps(void *self)
 {
@@ -185,13 +186,18 @@ static int drv_resume(void *self)
 	struct gdb *g = self;
 	char status[32];
 
+	gdb_events_forget(g);
 	/* A guest that was found paused must not run a single instruction: no `D`, which lets it
 	 * run; the stub goes and the guest stays as it is. */
 	if (!g->run_again || detach(g) < 0)
 		return let_go_by_monitor(g, NULL);
-	if (gdb_status(g, clock_in(GDB_SURE_NS), status, NULL) < 0 || strcmp(status, "paused") == 0)
+	/* QEMU's own word, after the stub's: it runs. */
+	if (!gdb_event_came(g, "RESUME", clock_in(RESUME_WAIT_NS)) &&
+	    (gdb_status(g, clock_in(GDB_SURE_NS), status, NULL) < 0 ||
+	     strcmp(status, "paused") == 0))
 		return let_go_by_monitor(g, NULL);
 	g->sh->held = false;
+	gdb_stub_hang_up(g);
 	return VP_OK;
 }
 
@@ -262,49 +268,62 @@ static int give_back(struct gdb *g, int err, struct diag *diag)
 			g->name, second.text);
 }
 
+/* Calls the stub; sets it up anew first where that is needed, or where nobody listens there: a
+ * fork may have had to do the same. */
+static int call_stub(struct gdb *g, uint64_t deadline, struct diag *diag, bool *stopped)
+{
+	int r = VP_E_DISCONNECTED;
+
+	if (g->sh->ready)
+		r = gdb_stub_call(g, deadline, diag, stopped);
+	if (r != VP_E_DISCONNECTED || g->fd >= 0)
+		return r;
+	r = gdb_stub_clear(g, deadline, diag, NULL);
+	if (r == VP_OK)
+		r = gdb_stub_prepare(g, deadline, diag);
+	return r == VP_OK ? gdb_stub_call(g, deadline, diag, stopped) : r;
+}
+
+/*
+ * The guest is held, but it was not the stub that stopped it: an operator has since it was armed,
+ * and wants it to stay so, or it has come to an end.
+ */
+static int held_by_another(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	bool runs;
+
+	g->run_again = false;
+	return check_state(g, deadline, diag, &runs);
+}
+
 static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 {
 	struct gdb *g = self;
 	uint64_t limit = deadline == VP_NO_DEADLINE ? clock_in(GDB_CALL_NS) : deadline;
-	bool runs;
-	int r = check_state(g, limit, diag, &runs);
+	bool by_the_dead = g->sh->held, stopped = false;
+	int r;
 
-	if (r < 0)
-		return r == VP_E_TIMEOUT
-			       ? diag_set(diag, VP_E_DEADLINE,
-					  "%s: QEMU did not answer before the deadline", g->name)
-			       : r;
-	/* Since it was armed an operator may have paused it, and wants it to stay so. */
-	g->run_again = g->ran && (runs || g->sh->held);
-	/* A hold before this one, here or in a fork, has used the channel up. */
-	if (g->sh->stage != GDB_CHARDEV || g->fd < 0) {
-		r = gdb_stub_clear(g, limit, diag, NULL);
-		if (r == VP_OK)
-			r = gdb_stub_prepare(g, limit, diag);
-	}
-	if (r < 0)
-		return r == VP_E_TIMEOUT ? VP_E_DEADLINE : r;
-	r = gdb_stub_start(g, limit, diag);
+	g->run_again = g->ran;
+	r = call_stub(g, limit, diag, &stopped);
+	if (r == VP_OK && g->ran && !by_the_dead && !stopped)
+		r = held_by_another(g, limit, diag);
 	return r < 0 ? give_back(g, r, diag) : VP_OK;
 }
 
 /*
  * Whoever held the guest died at an unknown place: the monitor may be in the middle of a reply,
- * the stub in the middle of a packet. Neither stream is believed any more.
+ * the stub in the middle of a packet. Both are set right before they are used.
  */
 static int drv_takeover(void *self, struct diag *diag)
 {
 	struct gdb *g = self;
+	bool stopped;
 	int r;
 
 	g->run_again = g->ran;
 	r = gdb_reconnect(g, clock_in(GDB_SURE_NS), diag);
 	if (r == VP_OK)
-		r = gdb_stub_clear(g, clock_in(GDB_SURE_NS), diag, NULL);
-	if (r == VP_OK)
-		r = gdb_stub_prepare(g, clock_in(GDB_SURE_NS), diag);
-	if (r == VP_OK)
-		r = gdb_stub_start(g, clock_in(GDB_SURE_NS), diag);
+		r = call_stub(g, clock_in(GDB_SURE_NS), diag, &stopped);
 	if (r < 0) {
 		r = not_let_go(g, r);
 		diag_prefix(diag, "%s", vp_err_sentence(r));
@@ -356,7 +375,7 @@ static int peek_by_monitor(struct gdb *g, unsigned vcpu, struct arch_regs *ret, 
 
 static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
 {
-	bool armed = g->sh->stage != GDB_NONE;
+	bool armed = g->sh->ready;
 	int r = armed ? VP_OK : drv_arm(g, VP_AFTER_AS_FOUND, diag), end;
 
 	if (r < 0)

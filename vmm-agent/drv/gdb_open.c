@@ -16,6 +16,7 @@ void gdb_destroy(struct gdb *g)
 	if (!g)
 		return;
 	gdb_stub_hang_up(g);
+	gdb_stub_forget(g);
 	qmp_close(g->q);
 	if (g->sh)
 		munmap(g->sh, sizeof(*g->sh));
@@ -226,7 +227,7 @@ static int connect_to(struct gdb *g, const char *path, struct diag *diag)
 							      : VP_E_IO,
 			"%s: %s: %s: is the guest running, and was QEMU given this -qmp path?",
 			g->name, path, strerror(errno));
-	if (qmp_open(g->path, clock_in(GREETING_NS), &e, &g->q) < 0)
+	if (gdb_connect(g, clock_in(GREETING_NS), &e) < 0)
 		return gdb_qmp_error(g, &e, "opening the monitor", diag);
 	return VP_OK;
 }
@@ -265,6 +266,7 @@ int gdb_create(const char *name, const char *path, struct diag *diag, struct gdb
 	}
 	g->sh = shared;
 	g->fd = -1;
+	g->door = -1;
 	snprintf(g->name, sizeof(g->name), "%s", name);
 	r = connect_to(g, path, diag);
 	if (r == VP_OK)

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define LATE_REPLY_US 20000
 
 static int err_of_qmp(int code)
 {
@@ -46,20 +49,32 @@ int gdb_qmp_error(const struct gdb *g, const struct qmp_error *e, const char *wh
 					   : "");
 }
 
+/*
+ * A command that a dead client had under way is answered to whoever comes next, ahead of the
+ * greeting. Once more, and it is out of the way.
+ */
+int gdb_connect(struct gdb *g, uint64_t deadline, struct qmp_error *e)
+{
+	int r = qmp_open(g->path, deadline, e, &g->q);
+
+	if (r != QMP_E_NOT_QMP)
+		return r;
+	usleep(LATE_REPLY_US);
+	return qmp_open(g->path, deadline, e, &g->q);
+}
+
 int gdb_reconnect(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
 	struct qmp_error e = {0};
-	struct qmp *fresh;
 	int r = g->q ? qmp_resync(g->q, deadline, &e) : QMP_E_BROKEN;
 
 	if (r < 0) {
 		/* QEMU takes the next client only when the last descriptor of this one is closed. */
 		qmp_close(g->q);
 		g->q = NULL;
-		r = qmp_open(g->path, deadline, &e, &fresh);
+		r = gdb_connect(g, deadline, &e);
 		if (r < 0)
 			return gdb_qmp_error(g, &e, "connecting to the monitor again", diag);
-		g->q = fresh;
 	}
 	g->sh->calling = false;
 	return VP_OK;
@@ -111,6 +126,25 @@ int gdb_hmp(struct gdb *g, const char *line, uint64_t deadline, struct diag *dia
 	else
 		free(text);
 	return VP_OK;
+}
+
+void gdb_events_forget(struct gdb *g)
+{
+	(void)gdb_event_came(g, "", 0);
+}
+
+bool gdb_event_came(struct gdb *g, const char *event, uint64_t deadline)
+{
+	struct json_object *e = NULL;
+	bool came = false;
+
+	while (!came && g->q && qmp_next_event(g->q, deadline, NULL, &e) == QMP_OK) {
+		const char *name = qmp_get_str(e, "event");
+
+		came = name && strcmp(name, event) == 0;
+		json_object_put(e);
+	}
+	return came;
 }
 
 /* The member `status` of what a query answers, "" where it has none. */

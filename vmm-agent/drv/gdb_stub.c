@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The debug channel: a socketpair whose other end QEMU gets over the monitor, so that there is no
- * path, no second client and no question of file permissions.
+ * The debug channel: a listening socket of ours that QEMU gets over the monitor. Its name is taken
+ * away at once and only our O_PATH descriptor leads to it: no path is left, no second client can
+ * come, QEMU needs no right to any file.
  *
- *   getfd, chardev-add          the guest runs; done when arming
- *   gdbserver chardev:ID        the guest is held
- *     qSupported Qqemu.PhyMemMode:1 qXfer..   in one go
+ *   getfd, chardev-add, gdbserver chardev:ID    when arming; the guest runs on
+ *     connect                                   the guest is held
+ *     qSupported Qqemu.PhyMemMode:1 qXfer..     in one go
  *     Hg g p.. M..
- *   D                           the guest runs
- *   gdbserver none              the stub lets go of the character device, which ends it
+ *     D                                         the guest runs
+ *     close                                     without `D` the guest stays held
+ *   gdbserver none                              ends the stub and its character device
+ *
+ * So the monitor, whose round trip is several times that of the stub, is not needed in the window.
  *
  * The device's name says in what state the guest was found: vpatch-r-* running, vpatch-p-*
  * paused. So whoever finds one that a dead agent left knows whether the guest has to be let go.
@@ -16,10 +20,13 @@
 #include "vmm-agent/drv/gdb_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define LABEL      "vpatch-"
@@ -34,6 +41,13 @@ void gdb_stub_hang_up(struct gdb *g)
 	g->fd = -1;
 }
 
+void gdb_stub_forget(struct gdb *g)
+{
+	if (g->door >= 0)
+		close(g->door);
+	g->door = -1;
+}
+
 static struct json_object *string_arg(const char *key, const char *value)
 {
 	struct json_object *o = json_object_new_object();
@@ -43,7 +57,7 @@ static struct json_object *string_arg(const char *key, const char *value)
 }
 
 /* { "id": .., "backend": { "type": "socket", "data": { "addr": { "type": "fd", "data": { "str":
- * .. } }, "server": false } } }; qapi/char.json */
+ * .. } }, "server": true, "wait": false } } }; qapi/char.json */
 static struct json_object *chardev_args(const char *id)
 {
 	struct json_object *args = string_arg("id", id);
@@ -53,42 +67,115 @@ static struct json_object *chardev_args(const char *id)
 
 	json_object_object_add(addr, "data", string_arg("str", id));
 	json_object_object_add(data, "addr", addr);
-	json_object_object_add(data, "server", json_object_new_boolean(0));
+	json_object_object_add(data, "server", json_object_new_boolean(1));
+	json_object_object_add(data, "wait", json_object_new_boolean(0));
 	json_object_object_add(backend, "data", data);
 	json_object_object_add(args, "backend", backend);
 	return args;
 }
 
-static int hand_over(struct gdb *g, int fd, uint64_t deadline, struct diag *diag)
+static int start_stub(struct gdb *g, const char *id, uint64_t deadline, struct diag *diag)
 {
-	const char *id = g->sh->chardev;
+	char line[80], *text = NULL;
+	int r;
+
+	snprintf(line, sizeof(line), "gdbserver chardev:%s", id);
+	r = gdb_hmp(g, line, deadline, diag, &text);
+	if (r < 0)
+		return r;
+	if (!strstr(text, "Waiting for gdb connection"))
+		r = diag_set(diag, VP_E_UNSUPPORTED, "%s, gdbserver: %.200s", g->name,
+			     *text ? text : "no answer");
+	free(text);
+	return r;
+}
+
+static int hand_over(struct gdb *g, const char *id, int fd, uint64_t deadline, struct diag *diag)
+{
 	int r = gdb_call(g, "getfd", string_arg("fdname", id), fd, deadline, diag, NULL);
 
 	if (r < 0)
 		return r;
 	r = gdb_call(g, "chardev-add", chardev_args(id), -1, deadline, diag, NULL);
-	if (r < 0)
+	if (r < 0) {
 		(void)!gdb_call(g, "closefd", string_arg("fdname", id), -1, deadline, NULL, NULL);
+		return r;
+	}
+	r = start_stub(g, id, deadline, diag);
+	if (r < 0)
+		(void)!gdb_call(g, "chardev-remove", string_arg("id", id), -1, deadline, NULL,
+				NULL);
 	return r;
+}
+
+/* Listens in a directory that nobody else may enter, and takes both names away again. */
+static int listen_in(const char *parent, int *listener_ret, int *door_ret)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char dir[64];
+	int fd, door = -1;
+
+	snprintf(dir, sizeof(dir), "%s/vpatch-XXXXXX", parent);
+	if (!mkdtemp(dir)) /* mode 0700 */
+		return -1;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/gdb", dir);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 4) == 0)
+		door = open(addr.sun_path, O_PATH | O_CLOEXEC);
+	unlink(addr.sun_path);
+	rmdir(dir);
+	if (door < 0) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	*listener_ret = fd;
+	*door_ret = door;
+	return 0;
 }
 
 int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	int pair[2], r;
+	int listener, door, r;
+	char id[48];
 
+	if (listen_in(VP_RUNDIR, &listener, &door) < 0 && listen_in("/run", &listener, &door) < 0 &&
+	    listen_in("/tmp", &listener, &door) < 0)
+		return diag_errno(diag, errno, "%s: a socket in /run or /tmp", g->name);
+	snprintf(id, sizeof(id), LABEL "%c-%d-%u", g->run_again ? 'r' : 'p', (int)getpid(),
+		 ++g->sh->serial);
+	r = hand_over(g, id, listener, deadline, diag);
+	close(listener);
 	gdb_stub_hang_up(g);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return diag_errno(diag, errno, "%s: socketpair", g->name);
-	snprintf(g->sh->chardev, sizeof(g->sh->chardev), LABEL "%c-%d-%u", g->run_again ? 'r' : 'p',
-		 (int)getpid(), ++g->sh->serial);
-	r = hand_over(g, pair[1], deadline, diag);
-	close(pair[1]);
+	gdb_stub_forget(g);
 	if (r < 0) {
-		close(pair[0]);
+		close(door);
 		return r;
 	}
-	g->fd = pair[0];
-	g->sh->stage = GDB_CHARDEV;
+	g->door = door;
+	g->sh->ready = true;
+	return VP_OK;
+}
+
+/* unix(7), proc(5): the descriptor's name in /proc leads to the socket although it has no other. */
+static int connect_door(struct gdb *g, struct diag *diag)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return diag_errno(diag, errno, "%s: socket", g->name);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", g->door);
+	if (g->door < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		int err = g->door < 0 || errno == ECONNREFUSED ? VP_E_DISCONNECTED : VP_E_IO;
+
+		diag_set(diag, err, "%s: QEMU's gdbstub does not listen: %s", g->name,
+			 strerror(errno));
+		close(fd);
+		return err;
+	}
+	gdb_stub_hang_up(g);
+	g->fd = fd;
 	return VP_OK;
 }
 
@@ -110,27 +197,33 @@ static int read_packet_size(struct gdb *g, const char *reply)
 	return VP_OK;
 }
 
-/* All in one write. The stub answers `p` only after target.xml was asked for, if but for a byte. */
-static int greet(struct gdb *g, uint64_t deadline, struct diag *diag)
+/* The stub answers `p` only after target.xml was asked for, if but for a byte. */
+static const char *const greeting[] = {"qSupported:xmlRegisters=i386", "Qqemu.PhyMemMode:1",
+				       "qXfer:features:read:target.xml:0,1"};
+
+static int greet(struct gdb *g, uint64_t deadline)
 {
-	static const char *const ask[] = {"qSupported:xmlRegisters=i386", "Qqemu.PhyMemMode:1",
-					  "qXfer:features:read:target.xml:0,1"};
-	const char *reply;
-	size_t len;
 	int r = VP_OK;
 
 	rsp_init(&g->rsp, g->fd);
 	for (size_t i = 0; r == VP_OK && i < 3; i++)
-		r = rsp_queue(&g->rsp, ask[i], strlen(ask[i]));
-	if (r == VP_OK)
-		r = rsp_reply(&g->rsp, deadline, &reply, &len);
+		r = rsp_queue(&g->rsp, greeting[i], strlen(greeting[i]));
+	return r == VP_OK ? rsp_send(&g->rsp, deadline) : r;
+}
+
+static int be_greeted(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	const char *reply;
+	size_t len;
+	int r = rsp_reply(&g->rsp, deadline, &reply, &len);
+
 	if (r == VP_OK)
 		r = read_packet_size(g, reply);
 	if (r < 0)
-		return not_understood(g, diag, r, ask[0]);
+		return not_understood(g, diag, r, greeting[0]);
 	r = rsp_reply(&g->rsp, deadline, &reply, &len);
 	if (r < 0)
-		return not_understood(g, diag, r, ask[1]);
+		return not_understood(g, diag, r, greeting[1]);
 	if (strcmp(reply, "OK") != 0)
 		return diag_set(diag, VP_E_UNSUPPORTED,
 				"%s: this QEMU's gdbstub has no physical addressing: QEMU 4.1 or "
@@ -138,7 +231,7 @@ static int greet(struct gdb *g, uint64_t deadline, struct diag *diag)
 				g->name);
 	r = rsp_reply(&g->rsp, deadline, &reply, &len);
 	if (r < 0 || (reply[0] != 'm' && reply[0] != 'l'))
-		return not_understood(g, diag, r, ask[2]);
+		return not_understood(g, diag, r, greeting[2]);
 	return VP_OK;
 }
 
@@ -253,25 +346,24 @@ static int learn(struct gdb *g, uint64_t deadline, struct diag *diag)
 	return VP_OK;
 }
 
-int gdb_stub_start(struct gdb *g, uint64_t deadline, struct diag *diag)
+int gdb_stub_call(struct gdb *g, uint64_t deadline, struct diag *diag, bool *stopped_ret)
 {
-	char line[80], *text = NULL;
+	bool held = g->sh->held;
 	int r;
 
-	snprintf(line, sizeof(line), "gdbserver chardev:%s", g->sh->chardev);
-	g->sh->stage = GDB_STUB;
 	g->sh->held = true;
-	r = gdb_hmp(g, line, deadline, diag, &text);
-	if (r < 0)
+	r = connect_door(g, diag);
+	if (r < 0) {
+		g->sh->held = held;
 		return r;
-	if (!strstr(text, "Waiting for gdb connection"))
-		r = diag_set(diag, VP_E_UNSUPPORTED, "%s, gdbserver: %.200s", g->name,
-			     *text ? text : "no answer");
-	free(text);
-	if (r == VP_OK)
-		r = greet(g, deadline, diag);
+	}
+	r = greet(g, deadline);
+	if (r < 0)
+		return not_understood(g, diag, r, greeting[0]);
+	r = be_greeted(g, deadline, diag);
 	if (r == VP_OK && !g->sh->learned)
 		r = learn(g, deadline, diag);
+	*stopped_ret = g->rsp.stopped;
 	return r;
 }
 
@@ -322,6 +414,7 @@ int gdb_stub_clear(struct gdb *g, uint64_t deadline, struct diag *diag, bool *ra
 	int r = VP_OK;
 
 	gdb_stub_hang_up(g);
+	gdb_stub_forget(g);
 	for (unsigned round = 0; r == VP_OK && found > 0; round++) {
 		r = clear_round(g, deadline, diag, &found, &ran);
 		if (r == VP_OK && found > 0 && round == 3)
@@ -331,7 +424,7 @@ int gdb_stub_clear(struct gdb *g, uint64_t deadline, struct diag *diag, bool *ra
 	}
 	if (r < 0)
 		return r;
-	g->sh->stage = GDB_NONE;
+	g->sh->ready = false;
 	if (ran_ret)
 		*ran_ret = ran;
 	return VP_OK;

@@ -157,15 +157,26 @@ int rsp_frame(const void *payload, size_t len, uint8_t *buf, size_t cap, size_t 
 	return VP_OK;
 }
 
+/*
+ * '+' takes the reply off the stub's hands that it still waits to have acknowledged, or else it
+ * would ignore the rest. Then, in any state of its reader: the first '#' ends a packet, or an
+ * escape or run that the second then ends in its place; 'z' is no checksum digit, so whatever was
+ * begun is dropped, and nothing of it executed. Outside a packet all of it is noise.
+ */
+static const char clear_line[] = "+##z";
+
 void rsp_init(struct rsp *r, int fd)
 {
 	r->fd = fd;
 	r->under_way = 0;
-	r->owe = true; /* of a stop reply that may have been sent before we came */
+	r->owe = true; /* of a stop reply that may be there */
 	r->fresh = true;
+	r->stopped = false;
 	r->broken = false;
 	r->in_len = 0;
-	r->out_len = 0;
+	r->out_sent = 0;
+	r->out_len = sizeof(clear_line) - 1;
+	memcpy(r->out, clear_line, r->out_len);
 }
 
 int rsp_queue(struct rsp *r, const void *payload, size_t len)
@@ -297,8 +308,10 @@ static int next_packet(struct rsp *r, uint64_t deadline, size_t *len_ret)
 		case RSP_ACK:
 			break;
 		case RSP_PACKET:
-			if (r->fresh && is_stop(r->payload, len))
+			if (r->fresh && is_stop(r->payload, len)) {
+				r->stopped = true;
 				break;
+			}
 			*len_ret = len;
 			return VP_OK;
 		case RSP_NAK:
@@ -322,25 +335,41 @@ static int next_packet(struct rsp *r, uint64_t deadline, size_t *len_ret)
 	}
 }
 
-int rsp_reply(struct rsp *r, uint64_t deadline, const char **ret, size_t *len_ret)
+int rsp_send(struct rsp *r, uint64_t deadline)
 {
-	unsigned queued = r->under_way;
-	size_t len = 0;
 	int err = VP_OK;
 
-	if (r->broken || queued == 0)
+	if (r->broken)
 		return VP_E_PROTO;
-	if (r->out_len > 0)
-		err = send_all(r, r->out, r->out_len, deadline);
-	if (err == VP_OK && queued > 1)
-		r->out_len = 0; /* kept only while a single request might have to be sent again */
+	if (r->out_len > r->out_sent)
+		err = send_all(r, r->out + r->out_sent, r->out_len - r->out_sent, deadline);
+	if (err < 0) {
+		r->broken = true;
+		return err;
+	}
+	r->out_sent = r->out_len;
+	/* A single request is kept: it may have to be sent again. */
+	if (r->under_way != 1)
+		r->out_len = r->out_sent = 0;
+	return VP_OK;
+}
+
+int rsp_reply(struct rsp *r, uint64_t deadline, const char **ret, size_t *len_ret)
+{
+	size_t len = 0;
+	int err;
+
+	if (r->broken || r->under_way == 0)
+		return VP_E_PROTO;
+	err = rsp_send(r, deadline);
 	if (err == VP_OK)
 		err = next_packet(r, deadline, &len);
 	if (err < 0) {
 		r->broken = true;
 		return err;
 	}
-	r->out_len = 0;
+	if (r->out_sent == r->out_len)
+		r->out_len = r->out_sent = 0;
 	r->under_way--;
 	r->fresh = false;
 	r->payload[len] = '\0';

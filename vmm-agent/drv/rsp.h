@@ -56,20 +56,27 @@ struct rsp {
 	unsigned under_way; /* requests sent whose replies were not read */
 	bool owe;           /* an acknowledgement goes ahead of the next request */
 	bool fresh;         /* stop replies that nobody asked for may still come */
+	bool stopped;       /* one came: the connection has stopped a machine that ran */
 	bool broken;        /* replies and requests may be out of step */
-	size_t in_len, out_len;
+	size_t in_len, out_len, out_sent;
 	uint8_t in[RSP_RAW_MAX + 4];
 	uint8_t out[RSP_RAW_MAX + 8];
 	uint8_t payload[RSP_PAYLOAD_MAX + 1]; /* of the last reply, with a NUL behind it */
 };
 
-/* fd stays the caller's. */
+/*
+ * fd stays the caller's. Whatever a peer that died in the middle of a packet has left in the
+ * stub's reader is undone by the first bytes of the first request.
+ */
 void rsp_init(struct rsp *r, int fd);
 
 /* Queues a request. VP_E_RANGE when the queue is full: flush and read first. */
 int rsp_queue(struct rsp *r, const void *payload, size_t len) VP_MUST_USE;
 int rsp_queuef(struct rsp *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3))) VP_MUST_USE;
+
+/* Sends what is queued without waiting for an answer: it may lie there until the stub is. */
+int rsp_send(struct rsp *r, uint64_t deadline) VP_MUST_USE;
 
 /*
  * Sends what is queued and waits for the oldest reply. The payload stays valid until the next
