@@ -157,8 +157,10 @@ static int hash_has(const struct ft *f, uint64_t hash, uint64_t ip, bool *ret)
 		r = ld_ptr(f->g, hash + f->h_buckets, &buckets);
 	if (r < 0)
 		return r;
+#ifndef VP_PLANT_GUEST /* the planted bug: a hash may say that it has 2^4000000000 buckets */
 	if (bits > SIZE_BITS_MAX)
 		return VP_E_GUEST_CORRUPT;
+#endif
 	heads = malloc((size_t)8 << bits);
 	if (!heads)
 		return VP_E_NOMEM;
