@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/common.sh"
 prepare 'build demo arm64 check fuzz bench' "$@"
-export SCALE=${SCALE:-20} FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+export SCALE=${SCALE:-20} FUZZ_SECONDS=${FUZZ_SECONDS:-40}
 
 row build 600 make -j"$(nproc)" all tools O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do

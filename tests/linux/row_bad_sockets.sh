@@ -15,7 +15,7 @@ want 1 no-domain inspect "qmp:$rig_dir/absent"
 want 1 'no-domain|not-qmp' inspect "qmp:$b"
 want 1 not-qmp apply "qmp:$rig_dir/hmp" "$b"
 want '[13]' 'not-qmp|timeout|monitor-busy' inspect "qmp:$rig_dir/sock/ctl"
-want '[12]' 'usage|no-domain' inspect "qmp:$(printf 'x%.0s' {1..300})"
+want '[12]' 'usage|no-domain|io' inspect "qmp:$(printf 'x%.0s' {1..300})"
 want 2 usage inspect 'nonsense:7'
 
 # Another client holds the monitor.

@@ -140,6 +140,14 @@ static void resume(struct task *task, int sig)
 		die("resume");
 }
 
+/* The signal that a stopped task would have received by itself. */
+static int pending_signal(int status)
+{
+	if (status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80))
+		return 0;
+	return WSTOPSIG(status);
+}
+
 /* Lets every task but the killed go. One that runs is interrupted first: only a stopped task can
  * be detached. What it stopped for is not lost: a signal goes with the detach. */
 static void release(struct trace *t, pid_t killed_a, pid_t killed_b)
@@ -159,8 +167,7 @@ static void release(struct trace *t, pid_t killed_a, pid_t killed_b)
 				}
 				continue;
 			}
-			if (!(status >> 16) && WSTOPSIG(status) != (SIGTRAP | 0x80))
-				sig = WSTOPSIG(status);
+			sig = pending_signal(status);
 		}
 		ptrace(PTRACE_DETACH, task->pid, 0, (long)sig);
 	}
@@ -174,7 +181,9 @@ static int await_end(struct trace *t)
 
 	for (int i = 0; i < t->patience * 500; i++) {
 		while ((pid = waitpid(-1, &status, __WALL | WNOHANG)) > 0) {
-			if (pid == t->main && !WIFSTOPPED(status)) {
+			if (WIFSTOPPED(status)) { /* forked just now: its first stop */
+				ptrace(PTRACE_DETACH, pid, 0, (long)pending_signal(status));
+			} else if (pid == t->main) {
 				t->main_ended = 1;
 				t->main_status = status;
 			}
@@ -206,9 +215,12 @@ static int strike(struct trace *t, const struct task *task)
 		second = first;
 		first = t->main;
 	}
-	kill(first, SIGKILL);
+	/* The stopped one is let go with the signal: a traced zombie is seen by pidfd but not by its
+	 * parent's wait(), which no real death looks like. At an entry stop the call does not run. */
 	if (second)
-		kill(second, SIGKILL);
+		kill(first, SIGKILL);
+	if (ptrace(PTRACE_DETACH, task->pid, 0, (long)SIGKILL) < 0)
+		kill(task->tgid, SIGKILL);
 	release(t, first, second);
 	printf("killed %s step %llu ", role_name[t->victim], (unsigned long long)t->at);
 	if (si.op == PTRACE_SYSCALL_INFO_ENTRY)
