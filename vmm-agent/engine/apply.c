@@ -57,19 +57,6 @@ static int check_state(struct session *s)
 	}
 }
 
-/*
- * Without a hold if that will do: the window looks at every vCPU's registers before the first
- * write anyway. Only candidates that registers alone tell apart are worth a hold now.
- */
-static int open_guest(struct session *s)
-{
-	int r = guest_open(s->t, 0, s->diag, &s->g);
-
-	if (r == VP_E_GUEST_AMBIGUOUS && !s->opts->dry_run)
-		r = guest_open(s->t, GUEST_MAY_HOLD, s->diag, &s->g);
-	return r;
-}
-
 /* An open entry is for recover, unless what it is about has ended. */
 static int check_journal(struct session *s)
 {
@@ -105,7 +92,7 @@ static int session_open(struct session *s, struct vp_target *t, const struct eng
 	if (r == VP_OK)
 		r = check_state(s);
 	if (r == VP_OK)
-		r = open_guest(s);
+		r = guest_open(t, opts->dry_run ? 0 : GUEST_MAY_HOLD, diag, &s->g);
 	if (r == VP_OK)
 		r = check_journal(s);
 	s->plan = (struct eng_plan){.t = t, .g = s->g, .report = report};

@@ -258,12 +258,13 @@ static int plan_record(struct eng_plan *plan, const struct guest_record *rec, st
 	return r;
 }
 
-static bool known(const struct eng_plan *plan, const char *name)
+/* The last record of a name, NULL if the ledger never had one. */
+static const struct guest_record *known(const struct eng_plan *plan, const char *name)
 {
-	for (size_t i = 0; i < plan->arena.n_records; i++)
+	for (size_t i = plan->arena.n_records; i-- > 0;)
 		if (strcmp(plan->arena.records[i].l.name, name) == 0)
-			return true;
-	return false;
+			return &plan->arena.records[i];
+	return NULL;
 }
 
 static void describe(struct eng_plan *plan, const struct guest_record *rec)
@@ -283,6 +284,7 @@ static void describe(struct eng_plan *plan, const struct guest_record *rec)
 
 int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag)
 {
+	const struct guest_record *last;
 	bool any = false;
 	int r = eng_plan_begin(plan, ENG_OP_REVERT, diag);
 
@@ -300,13 +302,14 @@ int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag)
 		return r;
 	if (any)
 		return eng_plan_end(plan, diag);
-	if (!known(plan, name))
+	last = known(plan, name);
+	if (!last)
 		return diag_set(
 			diag, VP_E_NOT_APPLIED,
 			"%s: the guest's ledger has no hotfix of that name: vpatch status lists "
 			"what it has",
 			name);
-	snprintf(plan->report->name, sizeof(plan->report->name), "%s", name);
+	describe(plan, last);
 	eng_txn_destroy(plan->txn);
 	plan->txn = NULL;
 	return VP_OK;
