@@ -346,13 +346,13 @@ static const char *telling_line(char *text, bool failed)
 
 static int judge(const struct hf_build *args, const char *log, bool failed, struct diag *diag)
 {
+	uint8_t *text = NULL;
 	const char *line;
-	uint8_t *text;
-	size_t len;
+	size_t len = 0;
 	int r;
 
 	r = compile_slurp(log, LOG_MAX, diag, &text, &len);
-	if (r < 0)
+	if (r < 0 || !text)
 		return r;
 	if (args->verbose)
 		pass_on(text, len);
@@ -475,12 +475,13 @@ int compile_object(const struct hf_build *args, const struct arch_ops *arch, str
 	char *include_dir = realpath(args->include_dir, NULL);
 	int r;
 
-	if (!source)
-		r = diag_errno(diag, errno, "%s", args->source);
-	else if (!include_dir)
-		r = diag_errno(diag, errno, "%s", args->include_dir);
-	else
-		r = make_dir(dir, sizeof(dir), diag);
+	if (!source || !include_dir) {
+		r = diag_errno(diag, errno, "%s", source ? args->include_dir : args->source);
+		free(source);
+		free(include_dir);
+		return r;
+	}
+	r = make_dir(dir, sizeof(dir), diag);
 	if (r == VP_OK) {
 		r = fill_dir(dir, source, include_dir, diag);
 		if (r == VP_OK)

@@ -8,6 +8,7 @@
 #include <elfutils/libdwelf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -123,18 +124,9 @@ static int report(const struct search *s, const char *path, struct diag *diag)
 				path, s->meta->replace[i].symbol);
 	if (!s->old)
 		return VP_OK;
-	for (unsigned i = 0; i < s->n_caller && i < CALLER_MAX; i++) {
-		size_t n = strlen(s->caller[i]);
-
-		if (n + 3 > sizeof(list) - at)
-			break;
-		if (at) {
-			memcpy(list + at, ", ", 2);
-			at += 2;
-		}
-		memcpy(list + at, s->caller[i], n + 1);
-		at += n;
-	}
+	for (unsigned i = 0; i < s->n_caller && i < CALLER_MAX && at < sizeof(list); i++)
+		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
+				       s->caller[i]);
 	return diag_set(
 		diag, VP_E_CLONES,
 		"%s: the compiler put copies of %s into %u other function(s) (%s), which the "

@@ -8,7 +8,8 @@
 
 static int bad(struct diag *diag, const char *macro, const char *value, const char *what)
 {
-	return diag_set(diag, VP_E_BUNDLE, "%s(%.200s): %s", macro, value, what);
+	diag_set(diag, VP_E_BUNDLE, "%s(%.200s): %s", macro, value, what);
+	return VP_E_BUNDLE;
 }
 
 /* Cuts s at its next comma and returns what is behind it; NULL if there is none. */
@@ -174,37 +175,44 @@ static int take(struct pack_meta *m, char *item, bool clones, struct diag *diag)
 	return take_text(m, item, value, diag);
 }
 
-int pack_meta(const struct obj *o, struct diag *diag, struct pack_meta *ret)
+/* text is cut up on the first pass; shadow holds the same strings whole for the second. */
+static int take_all(struct pack_meta *m, char *text, char *shadow, size_t len, struct diag *diag)
 {
-	const struct obj_section *s = &o->section[obj_find(o, ".vpatch.meta")];
-	size_t len = s->data ? s->size : 0;
-	struct pack_meta m = {0};
-	char *shadow;
 	int r = VP_OK;
 
-	/* Twice the room: the strings as they were, for the second pass, behind those being cut. */
-	m.text = calloc(2, len + 1);
-	if (!m.text)
-		return diag_set(diag, VP_E_NOMEM, "no memory for what the macros say");
-	if (len)
-		memcpy(m.text, s->data, len);
-	shadow = m.text + len + 1;
-	memcpy(shadow, m.text, len + 1);
 	for (unsigned pass = 0; pass < 2; pass++) {
-		char *base = pass ? shadow : m.text;
+		char *base = pass ? shadow : text;
 
 		/* The string's length in the shadow, which cut() has not shortened yet. */
 		for (size_t at = 0, n; r == VP_OK && at < len; at += n + 1) {
 			n = strlen(shadow + at);
 			if (n)
-				r = take(&m, base + at, pass == 1, diag);
+				r = take(m, base + at, pass == 1, diag);
 		}
 	}
-	if (r == VP_OK && !m.n_replace)
-		r = diag_set(diag, VP_E_BUNDLE,
-			     "the hotfix replaces nothing: say VPATCH_REPLACE(old, new)");
+	if (r == VP_OK && !m->n_replace)
+		return diag_set(diag, VP_E_BUNDLE,
+				"the hotfix replaces nothing: say VPATCH_REPLACE(old, new)");
+	return r;
+}
+
+int pack_meta(const struct obj *o, struct diag *diag, struct pack_meta *ret)
+{
+	const struct obj_section *s = &o->section[obj_find(o, ".vpatch.meta")];
+	size_t len = s->data ? s->size : 0;
+	char *text = calloc(2, len + 1);
+	struct pack_meta m = {.text = text};
+	int r;
+
+	if (!text)
+		return diag_set(diag, VP_E_NOMEM, "no memory for what the macros say");
+	if (len) {
+		memcpy(text, s->data, len);
+		memcpy(text + len + 1, s->data, len);
+	}
+	r = take_all(&m, text, text + len + 1, len, diag);
 	if (r < 0) {
-		pack_meta_deinit(&m);
+		free(text);
 		return r;
 	}
 	*ret = m;

@@ -68,7 +68,8 @@ bool bundle_is_clones(const char *s)
 
 static int bad(struct diag *diag, uint32_t type, const char *what)
 {
-	return diag_set(diag, VP_E_BUNDLE, "note %u: %s", type, what);
+	diag_set(diag, VP_E_BUNDLE, "note %u: %s", type, what);
+	return VP_E_BUNDLE;
 }
 
 static int take_u32(struct desc *d, uint32_t *ret)
@@ -102,19 +103,22 @@ static int take_string(struct desc *d, size_t max, const char **ret)
 
 static int read_text(struct hf_bundle *b, uint32_t type, struct desc *d)
 {
-	struct {
-		const char **to;
-		size_t max;
-	} const where[] = {
-		[VP_NOTE_NAME] = {&b->info.name, VP_NOTE_NAME_MAX},
-		[VP_NOTE_VERSION] = {&b->info.version, VP_NOTE_VERSION_MAX},
-		[VP_NOTE_FIXES] = {&b->info.fixes, VP_NOTE_FIXES_MAX},
-		[VP_NOTE_AUTHOR] = {&b->info.author, VP_NOTE_TEXT_MAX},
-		[VP_NOTE_DESCRIPTION] = {&b->info.description, VP_NOTE_TEXT_MAX},
-		[VP_NOTE_RELEASE] = {&b->info.release, VP_NOTE_RELEASE_MAX},
-	};
-
-	return take_string(d, where[type].max, where[type].to);
+	switch (type) {
+	case VP_NOTE_NAME:
+		return take_string(d, VP_NOTE_NAME_MAX, &b->info.name);
+	case VP_NOTE_VERSION:
+		return take_string(d, VP_NOTE_VERSION_MAX, &b->info.version);
+	case VP_NOTE_FIXES:
+		return take_string(d, VP_NOTE_FIXES_MAX, &b->info.fixes);
+	case VP_NOTE_AUTHOR:
+		return take_string(d, VP_NOTE_TEXT_MAX, &b->info.author);
+	case VP_NOTE_DESCRIPTION:
+		return take_string(d, VP_NOTE_TEXT_MAX, &b->info.description);
+	case VP_NOTE_RELEASE:
+		return take_string(d, VP_NOTE_RELEASE_MAX, &b->info.release);
+	default:
+		return VP_E_INTERNAL;
+	}
 }
 
 static int read_replace(struct hf_bundle *b, struct desc *d)

@@ -26,7 +26,8 @@ enum {
 
 static int bad(struct diag *diag, const char *what)
 {
-	return diag_set(diag, VP_E_BUNDLE, "%s", what);
+	diag_set(diag, VP_E_BUNDLE, "%s", what);
+	return VP_E_BUNDLE;
 }
 
 /* The string at off of a string table, NULL if it is not terminated inside it. */
