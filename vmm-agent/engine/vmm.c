@@ -23,11 +23,16 @@ bool eng_vmm_parse(const char *key, struct vp_identity *ret)
 {
 	struct vp_identity id = {0};
 	char again[ENG_KEY_MAX];
-	int pid;
+	unsigned long pid;
+	char *end;
 
-	if (sscanf(key, "%d-%" SCNu64, &pid, &id.start_time) != 2 || pid <= 0)
+	if (key[0] < '1' || key[0] > '9')
 		return false;
-	id.pid = pid;
+	pid = strtoul(key, &end, 10);
+	if (*end != '-' || pid > INT_MAX)
+		return false;
+	id.pid = (pid_t)pid;
+	id.start_time = strtoull(end + 1, NULL, 10); /* what it did not take shows below */
 	eng_vmm_key(&id, again);
 	if (strcmp(key, again) != 0)
 		return false;
