@@ -201,7 +201,7 @@ int pack_meta(const struct obj *o, struct diag *diag, struct pack_meta *ret)
 	const struct obj_section *s = &o->section[obj_find(o, ".vpatch.meta")];
 	size_t len = s->data ? s->size : 0;
 	char *text = calloc(2, len + 1);
-	struct pack_meta m = {.text = text};
+	struct pack_meta m = {0};
 	int r;
 
 	if (!text)
@@ -216,6 +216,7 @@ int pack_meta(const struct obj *o, struct diag *diag, struct pack_meta *ret)
 		return r;
 	}
 	*ret = m;
+	ret->text = text;
 	return VP_OK;
 }
 
