@@ -157,7 +157,7 @@ int cmd_inspect(struct cli *cli)
 		return r;
 	if (!cli->opt[OPT_SYMBOLS])
 		put_target(cli, t);
-	r = guest_open(t, 0, &cli->diag, &g);
+	r = guest_open(t, GUEST_MAY_HOLD, &cli->diag, &g);
 	if (r == VP_OK && cli->opt[OPT_SYMBOLS]) {
 		r = put_symbols(cli, g);
 	} else if (r == VP_OK) {

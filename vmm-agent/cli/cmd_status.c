@@ -70,7 +70,7 @@ int cmd_status(struct cli *cli)
 
 	if (r < 0)
 		return r;
-	r = guest_open(t, 0, &cli->diag, &g);
+	r = guest_open(t, GUEST_MAY_HOLD, &cli->diag, &g);
 	if (r == VP_OK) {
 		r = eng_status(t, g, name, &dirs, &cli->diag, &l);
 		if (r == VP_OK || r == VP_E_NOT_APPLIED || vp_err_exit(r) == 4)

@@ -21,8 +21,8 @@
 struct guest;
 
 enum guest_open_flag {
-	/* A hold of the shortest kind may be used to read vCPU registers that the driver cannot read
-	 * otherwise. Without it (a dry run) two candidates that only registers tell apart are refused. */
+	/* Where only vCPU registers tell two candidates apart and the driver cannot read them from a
+	 * running guest, a hold of the shortest kind may be used. Without it (a dry run) they are refused. */
 	GUEST_MAY_HOLD = 1 << 0,
 };
 

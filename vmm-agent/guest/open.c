@@ -40,6 +40,7 @@
 #define CANDIDATES_MAX (1u << 20)
 #define UNPACKED_MAX   64u
 #define PEEK_MAX       8u   /* vCPUs asked for registers before giving up on them */
+#define DYING_MAX      64u  /* vCPUs looked at for a panic; all of them again in the window */
 #define UTS_RELEASE    130u /* struct new_utsname: sysname[65], nodename[65], release[65] */
 #define UTS_NAME_MAX   4096u
 #define SYSTEM_RUNNING 3u /* include/linux/kernel.h, since 5.17 */
@@ -628,10 +629,17 @@ static int search(struct search *s, unsigned flags, struct diag *diag, struct gu
 
 	if (r < 0)
 		return r;
-	if ((flags & GUEST_MAY_HOLD) || (vp_target_caps(s->t) & VP_CAP_REGS_LIVE))
+	if (vp_target_caps(s->t) & VP_CAP_REGS_LIVE) {
 		r = with_each_vcpu(s, pages, n, diag, ret);
-	else
+	} else {
+		/* A hold only where registers have something to decide: the window looks at every
+		 * vCPU's before the first write anyway. */
 		r = search_pages(s, pages, n, diag, ret);
+		if (r == VP_E_GUEST_AMBIGUOUS && (flags & GUEST_MAY_HOLD)) {
+			s->unpacked = 0;
+			r = with_each_vcpu(s, pages, n, diag, ret);
+		}
+	}
 	free(pages);
 	if (r == VP_OK && !*ret)
 		r = say_nothing(s, n, diag);
@@ -667,6 +675,24 @@ static int refuse_state(struct vp_target *t, struct diag *diag)
 	return VP_OK;
 }
 
+/* Where the kernel does not tell in a variable, the vCPUs' stacks do; any of them may have panicked. */
+static int refuse_dying(struct guest *g, struct diag *diag)
+{
+	unsigned vcpus = vp_target_info(g->t)->vcpus;
+	int r = guest_check_panic(g, diag);
+
+	if (!g->info.registers_seen || g->panic_cpu.v)
+		vcpus = g->info.registers_seen ? 1 : 0;
+	for (unsigned i = 0; r == VP_OK && i < vcpus && i < DYING_MAX; i++) {
+		struct arch_regs regs;
+
+		r = vp_peek_regs(g->t, i, &regs, diag);
+		if (r == VP_OK)
+			r = guest_check_vcpu(g, i, &regs, diag);
+	}
+	return r;
+}
+
 int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct guest **ret)
 {
 	struct search s = {.t = t, .ops = vp_target_info(t)->arch};
@@ -684,9 +710,7 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 		fill_info(g);
 		guest_held_prepare(g);
 		guest_identify(g, s.cache);
-		r = guest_check_panic(g, diag);
-		if (r == VP_OK && g->info.registers_seen)
-			r = guest_check_vcpu(g, 0, &s.regs, diag);
+		r = refuse_dying(g, diag);
 	}
 	mem_cache_destroy(s.cache);
 	if (r < 0) {
