@@ -59,7 +59,11 @@ static bool decode(const uint8_t *raw, size_t len, uint8_t *out, size_t *len_ret
 		uint8_t c = raw[i];
 
 		if (c == '*') {
-			if (n == 0 || ++i == len || raw[i] < 32 || raw[i] > RUN_LAST)
+#ifndef VP_PLANT_RSP /* the planted bug: a run of the byte ahead of the first */
+			if (n == 0)
+				return false;
+#endif
+			if (++i == len || raw[i] < 32 || raw[i] > RUN_LAST)
 				return false;
 			c = out[n - 1];
 			times = raw[i] - RUN_BIAS;
@@ -68,10 +72,8 @@ static bool decode(const uint8_t *raw, size_t len, uint8_t *out, size_t *len_ret
 				return false;
 			c = raw[i] ^ 0x20;
 		}
-#ifndef VP_PLANT_RSP /* planted for `make fuzz`: a run may write past the payload */
 		if (times > RSP_PAYLOAD_MAX - n)
 			return false;
-#endif
 		memset(out + n, c, times);
 		n += times;
 	}
