@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,21 +29,29 @@ int dom_parse_pid(const char *text, pid_t *ret)
 	return VP_OK;
 }
 
+/* Field n of a line that has one space or more between fields; NULL if it has no so many. */
+static const char *field(const char *line, int n)
+{
+	line += strspn(line, " ");
+	for (; n > 0 && *line; n--) {
+		line += strcspn(line, " ");
+		line += strspn(line, " ");
+	}
+	return *line ? line : NULL;
+}
+
 /* `ffff..: 00000002 00000000 00010000 0001 01 12345 /run/vm.sock` */
 bool dom_unix_listener(const char *line, uint64_t *inode_ret, const char **path_ret)
 {
-	unsigned flags, type;
-	uint64_t inode;
-	int path = 0;
+	const char *flags = field(line, 3), *path = field(line, 7);
 
-	if (sscanf(line, "%*[0-9a-fA-F]: %*x %*x %x %x %*x %" SCNu64 " %n", &flags, &type, &inode,
-		   &path) != 3 ||
-	    path == 0)
+	if (!flags || !path || *path != '/')
 		return false;
-	if (!(flags & SO_ACCEPTCON_) || type != TYPE_STREAM || line[path] != '/')
+	if (!(strtoul(flags, NULL, 16) & SO_ACCEPTCON_) ||
+	    strtoul(field(line, 4), NULL, 16) != TYPE_STREAM)
 		return false;
-	*inode_ret = inode;
-	*path_ret = line + path;
+	*inode_ret = strtoull(field(line, 6), NULL, 10);
+	*path_ret = path;
 	return true;
 }
 
@@ -68,8 +75,8 @@ static int list_sockets(pid_t pid, uint64_t *inode, size_t *n_ret)
 		if (len <= 0)
 			continue;
 		link[len] = '\0';
-		if (sscanf(link, "socket:[%" SCNu64 "]", &inode[n]) == 1)
-			n++;
+		if (strncmp(link, "socket:[", 8) == 0)
+			inode[n++] = strtoull(link + 8, NULL, 10);
 	}
 	closedir(d);
 	*n_ret = n;

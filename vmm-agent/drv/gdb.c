@@ -205,7 +205,7 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct gdb *g = self;
 	uint64_t deadline = clock_in(GDB_CALL_NS);
-	bool runs, left = false;
+	bool runs = false, left = false;
 	int r;
 
 	if (g->kvm && g->arch->id != ARCH_X86_64)
@@ -290,7 +290,7 @@ static int call_stub(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
  */
 static int held_by_another(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	bool runs;
+	bool runs = false;
 
 	g->run_again = false;
 	return check_state(g, deadline, diag, &runs);

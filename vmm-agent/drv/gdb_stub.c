@@ -115,7 +115,7 @@ static int listen_in(const char *parent, int *listener_ret, int *door_ret)
 	char dir[64];
 	int fd, door = -1;
 
-	snprintf(dir, sizeof(dir), "%s/vpatch-XXXXXX", parent);
+	snprintf(dir, sizeof(dir), "%.40s/vpatch-XXXXXX", parent);
 	if (!mkdtemp(dir)) /* mode 0700 */
 		return -1;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/gdb", dir);
@@ -134,14 +134,24 @@ static int listen_in(const char *parent, int *listener_ret, int *door_ret)
 	return 0;
 }
 
+static int listen_somewhere(struct gdb *g, int *listener_ret, int *door_ret, struct diag *diag)
+{
+	static const char *const parents[] = {VP_RUNDIR, "/run", "/tmp"};
+
+	for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++)
+		if (listen_in(parents[i], listener_ret, door_ret) == 0)
+			return VP_OK;
+	return diag_errno(diag, errno, "%s: a socket in /run or /tmp", g->name);
+}
+
 int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	int listener, door, r;
+	int listener = -1, door = -1, r;
 	char id[48];
 
-	if (listen_in(VP_RUNDIR, &listener, &door) < 0 && listen_in("/run", &listener, &door) < 0 &&
-	    listen_in("/tmp", &listener, &door) < 0)
-		return diag_errno(diag, errno, "%s: a socket in /run or /tmp", g->name);
+	r = listen_somewhere(g, &listener, &door, diag);
+	if (r < 0)
+		return r;
 	snprintf(id, sizeof(id), LABEL "%c-%d-%u", g->run_again ? 'r' : 'p', (int)getpid(),
 		 ++g->sh->serial);
 	r = hand_over(g, id, listener, deadline, diag);
@@ -213,7 +223,7 @@ static int greet(struct gdb *g, uint64_t deadline)
 
 static int be_greeted(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	const char *reply;
+	const char *reply = "";
 	size_t len;
 	int r = rsp_reply(&g->rsp, deadline, &reply, &len);
 
@@ -242,8 +252,8 @@ static int read_document(struct gdb *g, const char *name, char *text, size_t *le
 	size_t start = *len_io;
 
 	for (;;) {
-		const char *reply;
-		size_t len;
+		const char *reply = "";
+		size_t len = 0;
 		int r = rsp_queuef(&g->rsp, "qXfer:features:read:%s:%zx,%zx", name, *len_io - start,
 				   g->packet_max - 8);
 
@@ -281,7 +291,7 @@ static int read_documents(struct gdb *g, struct gdb_xml *x, char *text, uint64_t
 /* Thread id N + 1 is vCPU index N. QEMU has it so; here it is seen to be so. */
 static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	const char *ask = "qfThreadInfo", *reply;
+	const char *ask = "qfThreadInfo", *reply = "";
 	unsigned seen = 0;
 	size_t len;
 	int r;
@@ -320,7 +330,7 @@ static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 static int learn(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
 	struct gdb_xml x;
-	const char *reply;
+	const char *reply = "";
 	char *text;
 	size_t len;
 	int r = check_threads(g, deadline, diag);
@@ -479,9 +489,9 @@ static void regs_from_g(struct gdb *g, const char *reply, size_t len, struct arc
 int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline, struct arch_regs *ret)
 {
 	struct arch_regs regs = {0};
-	const char *reply;
+	const char *reply = "";
 	bool selected;
-	size_t len;
+	size_t len = 0;
 	int r = ask_regs(g, vcpu);
 
 	if (r == VP_OK)
@@ -522,7 +532,7 @@ int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len, u
 		size_t n = len < most ? len : most, reply_len;
 		int head = snprintf(request, sizeof(request),
 				    "M%llx,%zx:", (unsigned long long)at.v, n);
-		const char *reply;
+		const char *reply = "";
 		int r;
 
 		rsp_hex(buf, n, request + head);

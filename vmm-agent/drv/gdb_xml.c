@@ -43,7 +43,7 @@ static struct span take_until(struct span *s, const char *stop)
 {
 	struct span word = {s->at, 0};
 
-	while (s->len > 0 && !memchr(stop, *s->at, strlen(stop))) {
+	while (s->len > 0 && (*s->at == '\0' || !strchr(stop, *s->at))) {
 		take(s, 1);
 		word.len++;
 	}

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,17 +29,32 @@ static int open_error(void)
 	return errno == ENOENT || errno == ESRCH ? VP_E_NO_DOMAIN : VP_E_PERM;
 }
 
+/* The field behind the present one; NULL if there is none. */
+static const char *next_field(const char *at)
+{
+	at += strcspn(at, " ");
+	at += strspn(at, " ");
+	return *at ? at : NULL;
+}
+
 /* `7f3e00000000-7f3e04000000 rw-p 00000000 00:00 0 name`; proc_pid_maps(5) */
 static bool parse_mapping(const char *line, struct mapping *ret)
 {
-	char perms[5], dev[16];
-	uint64_t inode;
+	const char *perms, *field;
+	char *end;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %15s %" SCNu64, &ret->start, &ret->end,
-		   perms, dev, &inode) != 5)
+	ret->start = strtoull(line, &end, 16);
+	if (*end != '-')
 		return false;
-	ret->anonymous = perms[3] == 'p' && inode == 0;
-	return perms[0] == 'r' && ret->end > ret->start;
+	ret->end = strtoull(end + 1, &end, 16);
+	perms = next_field(end);
+	field = perms;
+	for (int i = 0; field && i < 3; i++) /* to the inode, over offset and device */
+		field = next_field(field);
+	if (!field || strcspn(perms, " ") != 4 || ret->end <= ret->start)
+		return false;
+	ret->anonymous = perms[3] == 'p' && strtoull(field, NULL, 10) == 0;
+	return perms[0] == 'r';
 }
 
 /*
@@ -290,7 +304,7 @@ int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp
 
 int vmm_start_time(pid_t pid, uint64_t *ret)
 {
-	char path[64], text[1024], *p;
+	char path[64], text[1024], *p, *end;
 	size_t n;
 	FILE *f;
 
@@ -307,15 +321,16 @@ int vmm_start_time(pid_t pid, uint64_t *ret)
 		return VP_E_NO_DOMAIN; /* dead, only not yet waited for */
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
-	if (!p || sscanf(p, " %" SCNu64, ret) != 1)
+	if (!p)
 		return VP_E_NO_DOMAIN;
-	return VP_OK;
+	*ret = strtoull(p, &end, 10);
+	return end > p ? VP_OK : VP_E_NO_DOMAIN;
 }
 
 int vmm_thread_group(pid_t tid, pid_t *ret)
 {
 	char path[64], line[256];
-	int r = VP_E_NO_DOMAIN, tgid;
+	int r = VP_E_NO_DOMAIN;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
@@ -323,8 +338,8 @@ int vmm_thread_group(pid_t tid, pid_t *ret)
 	if (!f)
 		return open_error();
 	while (r < 0 && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Tgid: %d", &tgid) == 1) {
-			*ret = tgid;
+		if (strncmp(line, "Tgid:", 5) == 0) {
+			*ret = (pid_t)strtol(line + 5, NULL, 10);
 			r = VP_OK;
 		}
 	}
