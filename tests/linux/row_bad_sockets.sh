@@ -37,7 +37,7 @@ else
   as=()
   chmod 000 "$(rig_sock sock)"
 fi
-said=$(VPATCH_CONFIG='' "${as[@]}" "$rig_dir/vpatch" inspect "$dom" --json 2>"$work/stderr")
+said=$(env -u VPATCH_CONFIG "${as[@]}" "$rig_dir/vpatch" inspect "$dom" --json 2>"$work/stderr")
 r=$?
 chmod 755 "$(rig_sock sock)"
 [ $r = 1 ] && [ "$(jq -r .reason <<<"$said")" = no-permission ] || fail "no permission: exit $r, $said"

@@ -8,7 +8,7 @@ vp_begin "$1"
 vp_guest fg
 vp_hotfix banner
 texts fg
-tell() { vp_json 'del(.window_us, .time, .vcpus_now) | tojson' inspect "$dom"; }
+tell() { vp_json 'del(.arena) | tojson' inspect "$dom"; }
 before=$(tell) || fail "inspect: $before"
 
 # The true page, as the guest's root may learn where it is.
@@ -29,15 +29,22 @@ alter 's/^(SYMBOL\(swapper_pg_dir\)=).*/\1ffff888000100000/' 2
 alter 's/^(SYMBOL\(kallsyms_[a-z_]*\)=).*/\1ffff888000200000/' 3
 alter 's/^OSRELEASE=.*/OSRELEASE=9.9.9-forged/' 4
 alter 's/^(SYMBOL\(_stext\)=).*/\10/; s/^(NUMBER\([a-z_]*\)=).*/\1-1/' 5
-for n in 0 1 2 3 4 5; do
+# The true copy comes last: freed memory keeps what was in it.
+for n in 1 2 3 4 5 0; do
   [ -s "$work/forged.$n" ] || fail 'nothing forged'
   rig_put fg "$work/forged.$n" "/tmp/forged.$n"
   rig_cmd fg "forge /tmp/forged.$n 200 >/tmp/out.$n 2>&1 & sleep 1; cat /tmp/out.$n" | grep -q forged || fail "forge $n"
-  after=$(tell) || fail "with forgery $n: $after"
-  [ "$after" = "$before" ] || fail "forgery $n changed what inspect says: $after instead of $before"
+  # No monitor command gives arm64's root register, so what never holds the guest may have to say
+  # that it cannot tell (docs/design.md); what holds it finds the true one.
+  if after=$(tell); then
+    [ "$after" = "$before" ] || fail "forgery $n changed what inspect says: $after instead of $before"
+  elif [ "$arch" = arm64 ] && grep -q 'looks real' <<<"$(vp inspect "$dom" 2>&1)"; then
+    echo "forgery $n: inspect, which never holds the guest, cannot tell"
+  else
+    fail "with forgery $n: $after"
+  fi
+  want 0 ok apply "$dom" "$hf/banner.vpatch"
+  [ "$(rig_cmd fg 'cat /proc/version')" = "$text1" ] || fail "forgery $n: the hotfix does not run"
+  want 0 ok revert "$dom" banner
 done
-want 0 ok apply "$dom" "$hf/banner.vpatch"
-[ "$(rig_cmd fg 'cat /proc/version')" = "$text1" ] || fail 'the hotfix does not run'
-want 0 ok status "$dom"
-want 0 ok revert "$dom" banner
 untouched fg 'the forgeries'
