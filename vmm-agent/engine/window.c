@@ -163,11 +163,7 @@ static int verify(struct eng_window *w)
 
 static void mark(struct eng_window *w, uint32_t begun)
 {
-	uint64_t now = clock_now();
-
-	if (begun == 1 || w->prog->first_store_at == 0)
-		w->prog->first_store_at = now;
-	w->prog->last_store_at = now;
+	w->prog->last_store_at = clock_now();
 	w->prog->begun = begun;
 }
 
@@ -351,8 +347,8 @@ static int survey_area(struct eng_window *w, struct survey *s)
 	r = seam(w, vp_read(target(w), a->gpa, w->scratch, a->len), "reading guest memory");
 	if (r < 0)
 		return r;
-	s->area_whole = area_equal(a, w->scratch) &&
-			vp_ledger_state_name(vp_ld64(w->scratch + VP_LEDGER_STATE_OFF)) != NULL;
+	/* Whatever its state word says: nobody but us writes it, and a store of ours may have torn it. */
+	s->area_whole = area_equal(a, w->scratch);
 	s->area_old = memcmp(w->scratch, a->old, a->len) == 0;
 	s->area_ours = between(w->scratch, a->old, a->new, a->len);
 	return VP_OK;

@@ -41,7 +41,7 @@ struct eng_progress {
 	int resumed;    /* what vp_resume said; valid in ENG_DONE */
 	bool mixed;     /* repair found old and new words side by side */
 	struct diag diag;
-	uint64_t held_at, first_store_at, last_store_at, free_at;
+	uint64_t held_at, last_store_at, free_at;
 };
 
 struct eng_window {
