@@ -110,6 +110,9 @@ enum vp_after {
 /* Refuses a guest that is migrating, ending or being debugged. */
 int vp_arm(struct vp_target *t, enum vp_after after, struct diag *diag) VP_MUST_USE;
 void vp_disarm(struct vp_target *t);
+/* In place of vp_disarm: what is in the guest must not run, so it stays held, also when the target
+ * is closed, until somebody arms it with VP_AFTER_RUN. */
+void vp_leave_held(struct vp_target *t);
 
 /* VP_E_DEADLINE if the hold was not complete in time: the guest then runs. */
 int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag,

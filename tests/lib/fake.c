@@ -396,6 +396,9 @@ static void drv_disarm(void *self)
 
 	(void)enter(f, FAKE_DISARM);
 	f->armer = 0;
+	/* as the gdb driver does: what a dead holder left held is let go */
+	if (f->holder != 0 && !alive(f->holder) && ((struct handle *)self)->run_after)
+		f->holder = 0;
 	leave(f, FAKE_DISARM, 0, 0, NULL, VP_OK);
 }
 

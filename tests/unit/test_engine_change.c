@@ -490,6 +490,7 @@ static void check_failed_run(struct scene *s, int r, bool old, bool new, uint64_
 	}
 	/* left held or unknown: the journal is open, and recover brings an end */
 	assert_true(r == VP_E_TORN || r == VP_E_PAUSED);
+	assert_true(r == VP_E_PAUSED || fake_held(s->f));
 	assert_true(for_good);
 	assert_non_null(strstr(s->diag.text, "vpatch recover"));
 	assert_true(journal_open(s));
@@ -530,6 +531,56 @@ static void fail_each_call(uint32_t caps, bool revert)
 	}
 	eng_txn_destroy(txn);
 	scene_end(s);
+}
+
+/* Words that no undo could put right: neither disarm nor close may let the guest run on them. */
+static void test_torn_guest_stays_held_until_recover(void **state)
+{
+	struct scene *s = scene(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY);
+	enum eng_outcome outcome;
+
+	(void)state;
+	fake_fail_op(s->f, FAKE_WRITE, 3, VP_E_IO, true);
+	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_TORN);
+	assert_true(fake_held(s->f));
+	vp_target_close(s->t);
+	assert_true(fake_held(s->f));
+	fake_fail_op(s->f, FAKE_WRITE, 0, 0, false);
+	assert_int_equal(fake_open(s->f, &s->diag, &s->t), VP_OK);
+	assert_int_equal(recover_txn(s, &outcome), VP_OK);
+	assert_true(fake_runs(s->f));
+	assert_true(is_old(s));
+	scene_end(s);
+}
+
+/* A recover that could not look has not rolled back: the entry stays open. */
+static void test_recover_without_memory_leaves_the_entry_open(void **state)
+{
+#ifdef __SANITIZE_ADDRESS__
+	(void)state;
+	skip(); /* the sanitizer wants memory of its own */
+#else
+	struct scene *s = scene(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY);
+	enum eng_outcome outcome;
+	struct rlimit was, none;
+	int r;
+
+	(void)state;
+	fake_fail_op(s->f, FAKE_WRITE, 3, VP_E_IO, true);
+	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_TORN);
+	fake_fail_op(s->f, FAKE_WRITE, 0, 0, false);
+	assert_int_equal(getrlimit(RLIMIT_AS, &was), 0);
+	none = (struct rlimit){0, was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+	r = recover_txn(s, &outcome);
+	assert_int_equal(setrlimit(RLIMIT_AS, &was), 0);
+	assert_int_equal(r, VP_E_NOMEM);
+	assert_true(journal_open(s));
+	assert_int_equal(recover_txn(s, &outcome), VP_OK);
+	assert_int_equal(outcome, ENG_ROLLED_BACK);
+	assert_true(is_old(s));
+	scene_end(s);
+#endif
 }
 
 static void test_apply_driver_fails_at_each_call(void **state)
@@ -903,6 +954,8 @@ int main(void)
 		cmocka_unit_test(test_hung_holder_is_killed_and_its_work_undone),
 		cmocka_unit_test(test_recover_leaves_what_the_guest_itself_has_changed),
 		cmocka_unit_test(test_payload_that_was_whole_is_retired_and_never_erased_later),
+		cmocka_unit_test(test_torn_guest_stays_held_until_recover),
+		cmocka_unit_test(test_recover_without_memory_leaves_the_entry_open),
 		cmocka_unit_test(test_guest_found_paused_stays_paused),
 		cmocka_unit_test(test_migrating_guest_is_refused_untouched),
 		cmocka_unit_test(test_full_disk_leaves_the_guest_untouched),

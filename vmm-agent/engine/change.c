@@ -58,14 +58,14 @@ static int hold(const struct eng_change *c, enum eng_job job, struct diag *diag,
 		job == ENG_JOB_REPAIR && c->txn->was_running ? VP_AFTER_RUN : VP_AFTER_AS_FOUND;
 	int r = vp_arm(c->t, after, diag);
 
-	*ret = (struct eng_held){
-		.end = job == ENG_JOB_CHANGE ? ENG_END_OLD : ENG_END_NONE,
-		.let_go = true,
-	};
+	*ret = (struct eng_held){.end = eng_hold_unbegun(job)};
 	if (r < 0)
 		return r;
 	r = eng_hold_run(&h, job, diag, ret);
-	vp_disarm(c->t);
+	if (r == VP_E_TORN)
+		vp_leave_held(c->t);
+	else
+		vp_disarm(c->t);
 	return r;
 }
 

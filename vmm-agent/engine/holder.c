@@ -178,8 +178,10 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	w->prog->phase = ENG_ARMED;
 	pid = fork();
 	if (pid < 0) {
+		int r = diag_errno(&w->prog->diag, errno, "starting the holder");
+
 		if (job == ENG_JOB_CHANGE)
-			not_held(w->prog, diag_errno(&w->prog->diag, errno, "starting the holder"));
+			not_held(w->prog, r);
 		return job == ENG_JOB_CHANGE;
 	}
 	if (pid == 0)
@@ -232,13 +234,14 @@ static int why(const struct eng_progress *prog, bool done, bool expired, struct 
 	return VP_OK;
 }
 
-static int stranded(const struct eng_hold *hold, const struct eng_progress *prog, struct diag *diag)
+static int stranded(const struct eng_hold *hold, const struct eng_progress *prog, bool torn,
+		    struct diag *diag)
 {
 	if (!eng_vmm_alive(&hold->txn->id, hold->txn->host_boot))
 		return diag_set(
 			diag, VP_E_DISCONNECTED,
 			"the VMM ended in the middle of the change: nothing is left to undo");
-	if (prog->end == ENG_END_TORN)
+	if (torn)
 		return diag_set(
 			diag, VP_E_TORN,
 			"the change could not be put back (%s), the guest is left paused: run "
@@ -254,30 +257,32 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 		 struct eng_held *ret)
 {
 	struct eng_window w;
-	uint64_t stored_at;
-	bool expired = false, done;
+	uint64_t held_at, stored_at;
+	bool expired = false, done, torn;
 	int r = window_init(&w, hold);
 
-	*ret = (struct eng_held){.end = ENG_END_OLD, .let_go = true};
+	*ret = (struct eng_held){.end = eng_hold_unbegun(job)};
 	if (r < 0) {
 		window_deinit(&w);
 		return diag_set(diag, r, "holder: no memory");
 	}
 	done = run_job(hold, job, &w, &expired);
 	r = why(w.prog, done, expired, diag);
-	ret->window_ns = done && w.prog->held_at ? w.prog->free_at - w.prog->held_at : 0;
 	ret->holder_died = !done;
+	held_at = w.prog->held_at;
 	stored_at = w.prog->last_store_at;
+	torn = !done && w.prog->end == ENG_END_TORN;
 	for (int i = 0; !done && i < REPAIRS; i++) {
 		done = run_job(hold, ENG_JOB_REPAIR, &w, &expired);
+		torn = torn || w.prog->end == ENG_END_TORN;
 		if (w.prog->mixed && stored_at != 0 && w.prog->held_at > stored_at &&
 		    (vp_target_caps(hold->t) & VP_CAP_DEATH_FREES))
 			ret->mixed_ns = w.prog->held_at - stored_at;
 	}
 	ret->end = done ? (enum eng_end)w.prog->end : ENG_END_NONE;
-	ret->let_go = done;
+	ret->window_ns = done && held_at ? w.prog->free_at - held_at : 0;
 	if (!done)
-		r = stranded(hold, w.prog, diag);
+		r = stranded(hold, w.prog, torn, diag);
 	else if (ret->end == ENG_END_NEW || (job == ENG_JOB_REPAIR && ret->end == ENG_END_OLD))
 		r = VP_OK;
 	else if (ret->end == ENG_END_ALIEN) {

@@ -22,11 +22,17 @@ struct eng_hold {
 
 struct eng_held {
 	enum eng_end end;   /* NONE: the guest may still be held, nobody knows how the words are */
-	bool let_go;        /* the guest goes on as it was found */
 	bool holder_died;   /* and another one had to be sent */
-	uint64_t window_ns; /* of the change: first vCPU held to last one released */
+	uint64_t window_ns; /* first vCPU held to last one released, repairs included */
 	uint64_t mixed_ns;  /* at most this long the guest ran on words of both kinds */
 };
+
+/* How things stand when a job has not begun: a change has changed nothing; of what a repair was to
+ * look at nothing is known. */
+static inline enum eng_end eng_hold_unbegun(enum eng_job job)
+{
+	return job == ENG_JOB_CHANGE ? ENG_END_OLD : ENG_END_NONE;
+}
 
 /*
  * Runs a job and, should its holder die, hang or fail to put things back, repair jobs until the
