@@ -63,6 +63,8 @@ gdb_script() {
   local kind at old new bytes
   echo 'set pagination off'
   echo 'set confirm off'
+  # QEMU would keep the extension for every later client of its stub.
+  echo 'set remote multiprocess-feature-packet off'
   [ "$ARCH" = arm64 ] && echo 'set architecture aarch64' || echo 'set architecture i386:x86-64'
   echo "target remote $rig_dir/vm/gdb"
   echo 'maintenance packet Qqemu.PhyMemMode:1'
@@ -120,6 +122,7 @@ printf '%s, %d rounds, medians, guest emulated (TCG) and under load\n' "$ARCH" "
 printf '  %-34s window %8.0f us   whole command %9.0f us\n' 'vpatch apply' "$w" "$v"
 printf '  %-34s window %8.0f us   whole command %9.0f us\n' 'gdb batch script, same words' "$gw" "$gv"
 awk -v a="$gw" -v b="$w" -v c="$gv" -v d="$v" 'BEGIN { printf "  gdb : vpatch                       window %8.1f : 1   whole command %9.1f : 1\n", a / b, c / d }'
+[ "$ARCH" != arm64 ] || echo '  (of vpatch, one second is the wait before it reads the sites again: this kernel hides its text_mutex)'
 if [ "$ARCH" = amd64 ]; then
   l=$(median "$work/livepatch.command") n=$(median "$work/nothing.command")
   awk -v l="$l" -v n="$n" -v d="$v" 'BEGIN {
