@@ -222,6 +222,10 @@ static void build_text(struct guestimg *img)
 		img->dup[i] = vp_gva(img->text.v + DUP_OFF + i * GUESTIMG_FUNC_SIZE);
 		put_function(img, img->dup[i]);
 	}
+	for (unsigned i = 0; i < 2; i++) {
+		img->tiny[i] = vp_gva(img->panic.v + 0x200 + i * 16);
+		put_function(img, img->tiny[i]);
+	}
 }
 
 /* --- symbols ---------------------------------------------------------------------------------------------- */
@@ -264,6 +268,9 @@ static void list_symbols(const struct guestimg *img, struct syms *s)
 	add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
 	add(s, img->panic.v, "Tpanic");
 	add(s, img->panic.v + 0x100, "tafter_panic");
+	add(s, img->tiny[0].v, "ttiny_func0");
+	add(s, img->tiny[1].v, "ttiny_func1");
+	add(s, img->tiny[1].v + 16, "tafter_tiny");
 	add(s, img->dup[0].v, "tdup_func");
 	add(s, img->dup[1].v, "tdup_func");
 	add(s, text + CLONE_OFF, "tguest_func0.constprop.0");

@@ -49,6 +49,7 @@ struct guestimg {
 	uint64_t cave_len;
 	vp_gva_t func[GUESTIMG_FUNCS]; /* guest_func0 ...: 5-byte nop, or mov x9,x30; nop */
 	vp_gva_t dup[2];               /* both named dup_func */
+	vp_gva_t tiny[2];              /* tiny_func0, tiny_func1: 16 bytes, one behind the other */
 	vp_gva_t panic;
 	vp_gva_t uts;
 	vp_gpa_t vmcoreinfo;

@@ -399,6 +399,34 @@ static void test_hotfixes_stack_on_different_functions_only(void **state)
 	hf_close(c);
 }
 
+/* The next function's site is not ours, however near it begins. arm64: no tracer's records. */
+static void test_neighbour_of_a_tiny_function_is_not_taken_with_it(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *b = BUNDLE(w, "b", "1", "replace=tiny_func1,0,fixed");
+	struct hf_bundle *a = BUNDLE(w, "a", "1", "replace=tiny_func0,0,fixed");
+	struct hf_bundle *both = BUNDLE(w, "a", "2",
+					ENTRY "\0replace=tiny_func1,0,fixed\0"
+					      "replace=tiny_func0,0,fixed");
+	struct hf_bundle *later = BUNDLE(w, "a", "3",
+					 ENTRY "\0replace=tiny_func1,0,fixed\0"
+					       "replace=tiny_func0,0,fixed");
+	uint8_t *before = memory(w);
+
+	must(w, apply(w, b));
+	must(w, apply(w, a));
+	must(w, revert(w, "b"));
+	must(w, apply(w, both));
+	must(w, apply(w, later));
+	must(w, revert(w, "a"));
+	assert_int_equal(changes(w, before), 0);
+	free(before);
+	hf_close(a);
+	hf_close(b);
+	hf_close(both);
+	hf_close(later);
+}
+
 /* --- refusals ----------------------------------------------------------------------------------- */
 
 static void refuse(struct world *w, const char *more, size_t len, int want)
@@ -485,6 +513,29 @@ static void test_payload_that_does_not_fit_is_refused(void **state)
 
 	memset(guestimg_at(&w->img, w->img.cave), 0x90, w->img.cave_len);
 	REFUSE(w, ONE, VP_E_ARENA_FULL);
+	assert_non_null(strstr(w->diag.text, "the largest free piece"));
+}
+
+static void test_payload_beyond_the_ledgers_bound_says_so(void **state)
+{
+	static const char meta[] = "name=fix\0version=1\0" ONE;
+	static uint8_t much[VP_LEDGER_SIZE_MAX / 2];
+	struct world *w = *state;
+	struct sample s;
+	struct hf_bundle *b;
+	uint8_t *buf;
+	size_t len;
+
+	sample_init(&s, w->img.arch, meta, sizeof(meta));
+	s.symbol[s.o.n_symbol - 1].name = "guest_func7"; /* helper */
+	sample_section(&s, ".rodata.much", SHT_PROGBITS, SHF_ALLOC, much, sizeof(much), 8);
+	must(w, sample_pack(&s, &w->diag, &buf, &len));
+	must(w, hf_open(buf, len, &w->diag, &b));
+	free(buf);
+	assert_int_equal(apply(w, b), VP_E_ARENA_FULL);
+	assert_non_null(strstr(w->diag.text, "a hotfix may have 524288"));
+	assert_int_equal(fake_op_calls(w->f, FAKE_WRITE), 0);
+	hf_close(b);
 }
 
 /* --- the guest's own tracer -------------------------------------------------------------------- */
@@ -820,6 +871,8 @@ int main(void)
 		both(test_several_functions_change_in_one_window),
 		both(test_higher_version_replaces_in_one_window_and_lower_is_refused),
 		both(test_hotfixes_stack_on_different_functions_only),
+		{"test_neighbour_of_a_tiny_function_is_not_taken_with_it",
+		 test_neighbour_of_a_tiny_function_is_not_taken_with_it, on_arm64, stop, NULL},
 		both(test_what_cannot_be_is_refused_without_a_pause),
 		{"test_other_kernel_or_architecture_is_refused",
 		 test_other_kernel_or_architecture_is_refused, on_another_release, stop, NULL},
@@ -827,6 +880,7 @@ int main(void)
 		x86(test_run_states_that_cannot_be_patched_are_refused),
 		x86(test_second_apply_at_the_same_time_is_locked_out),
 		x86(test_payload_that_does_not_fit_is_refused),
+		x86(test_payload_beyond_the_ledgers_bound_says_so),
 		x86(test_tracer_record_is_marked_and_given_back),
 		x86(test_mark_stays_while_a_tracer_covers_the_function),
 		x86(test_traced_or_foreign_marked_function_is_refused),

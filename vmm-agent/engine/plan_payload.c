@@ -69,6 +69,15 @@ static uint32_t edit_count(const struct eng_apply_plan *a)
 	return n;
 }
 
+/* Whatever the guest's arena has. */
+static int too_large(struct eng_apply_plan *a, uint32_t len)
+{
+	return diag_set(a->diag, VP_E_ARENA_FULL,
+			"%s has a payload of %" PRIu32 " bytes and a hotfix may have %u: make it "
+			"smaller, or split it into several hotfixes",
+			a->info->name, len, VP_LEDGER_SIZE_MAX / 2);
+}
+
 /* Links for a record at self and writes the whole record into *buf_ret (malloc'ed). */
 static int make_record(struct eng_apply_plan *a, vp_gva_t self, uint64_t seq, uint8_t **buf_ret,
 		       struct vp_ledger *ret)
@@ -87,9 +96,8 @@ static int make_record(struct eng_apply_plan *a, vp_gva_t self, uint64_t seq, ui
 	uint8_t *buf = NULL;
 	int r;
 
-	if (vp_ledger_size(l.n_edits, l.text_len, 0, &l.payload_off) == 0)
-		return diag_set(a->diag, VP_E_ARENA_FULL, "%s is too large for a ledger record",
-				a->info->name);
+	if (vp_ledger_size(l.n_edits, l.text_len, hf_image_size(a->bundle), &l.payload_off) == 0)
+		return too_large(a, hf_image_size(a->bundle));
 	r = hf_link(a->bundle, vp_gva(self.v + l.payload_off), resolve, a->plan->g, a->diag, &img);
 	if (r < 0)
 		return r;
@@ -102,8 +110,9 @@ static int make_record(struct eng_apply_plan *a, vp_gva_t self, uint64_t seq, ui
 	if (r == VP_OK)
 		buf = l.size ? calloc(1, l.size) : NULL;
 	if (r == VP_OK && !buf)
-		r = diag_set(a->diag, l.size ? VP_E_NOMEM : VP_E_ARENA_FULL,
-			     "%s: a payload of %u bytes", a->info->name, img.len);
+		r = l.size ? diag_set(a->diag, VP_E_NOMEM, "%s: no memory for its payload",
+				      a->info->name)
+			   : too_large(a, img.len);
 	if (r == VP_OK) {
 		memcpy(buf + l.payload_off, img.bytes, img.len);
 		r = vp_ledger_encode(buf, l.size, &l, a->edits);
@@ -202,11 +211,14 @@ static int fill_area(struct eng_apply_plan *a, const struct vp_ledger *l, const 
 static int place(struct eng_apply_plan *a, struct vp_ledger *ret)
 {
 	const struct guest_arena *arena = &a->plan->arena;
-	uint32_t off;
-	uint64_t need = vp_ledger_size(edit_count(a), text_len(a), hf_image_size(a->bundle), &off);
+	uint32_t off, len = hf_image_size(a->bundle);
+	uint64_t need = vp_ledger_size(edit_count(a), text_len(a), len, &off);
+	uint64_t room = arena->n_caves && arena->caves[0].len > GAP ? arena->caves[0].len - GAP : 0;
 	int r = VP_E_ARENA_FULL;
 
-	for (size_t i = 0; need != 0 && i < arena->n_caves && r != VP_OK; i++) {
+	if (need == 0)
+		return too_large(a, len);
+	for (size_t i = 0; i < arena->n_caves && r != VP_OK; i++) {
 		const struct guest_cave *cave = &arena->caves[i];
 		uint8_t *buf;
 
@@ -227,8 +239,7 @@ static int place(struct eng_apply_plan *a, struct vp_ledger *ret)
 	return diag_set(a->diag, r,
 			"%s needs %" PRIu64 " bytes in one piece and the largest free piece of the "
 			"guest's arena has %" PRIu64 ": space comes back when the guest reboots",
-			a->info->name, need ? need : (uint64_t)hf_image_size(a->bundle),
-			arena->n_caves ? arena->caves[0].len : 0);
+			a->info->name, need, room);
 }
 
 int eng_plan_payload(struct eng_apply_plan *a, struct vp_ledger *l, vp_gpa_t *gpa, bool *reused)

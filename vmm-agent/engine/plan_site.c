@@ -8,19 +8,27 @@
 
 #include "protocol/bytes.h"
 
+/* Bytes of a function that its patchable entry may lie in; what follows is the next function's. */
+static size_t entry_len(const struct guest_sym *sym)
+{
+	return sym->size < ENG_ENTRY_BYTES ? (size_t)sym->size : ENG_ENTRY_BYTES;
+}
+
 /* The edit of a record that lies at the start of a function. */
-static bool record_site(const struct guest_record *rec, vp_gva_t func, struct vp_edit *ret)
+static bool record_site(const struct guest_record *rec, const struct guest_sym *sym,
+			struct vp_edit *ret)
 {
 	for (uint32_t i = 0; i < rec->l.n_edits; i++) {
 		vp_ledger_edit(&rec->l, i, ret);
-		if (ret->kind == VP_EDIT_SITE && ret->gva.v >= func.v &&
-		    ret->gva.v - func.v < ENG_ENTRY_BYTES)
+		if (ret->kind == VP_EDIT_SITE && ret->gva.v >= sym->addr.v &&
+		    vp_fits(ret->gva.v - sym->addr.v, ret->len, entry_len(sym)))
 			return true;
 	}
 	return false;
 }
 
-static int check_taken(struct eng_apply_plan *a, const struct eng_func *f)
+static int check_taken(struct eng_apply_plan *a, const struct eng_func *f,
+		       const struct guest_sym *sym)
 {
 	const struct guest_arena *arena = &a->plan->arena;
 
@@ -28,7 +36,7 @@ static int check_taken(struct eng_apply_plan *a, const struct eng_func *f)
 		const struct guest_record *rec = &arena->records[i];
 		struct vp_edit e;
 
-		if (rec != a->cur && eng_record_live(rec) && record_site(rec, f->addr, &e))
+		if (rec != a->cur && eng_record_live(rec) && record_site(rec, sym, &e))
 			return diag_set(a->diag, VP_E_SITE_TAKEN,
 					"%s is replaced by hotfix %s %s already: revert that first",
 					f->want->symbol, rec->l.name, rec->l.version);
@@ -100,11 +108,10 @@ static int entry_error(struct eng_apply_plan *a, const struct eng_func *f, int r
 static int find_site(struct eng_apply_plan *a, struct eng_func *f, const struct guest_sym *sym)
 {
 	uint8_t head[ENG_ENTRY_BYTES], now[VP_EDIT_MAX];
-	size_t len = sym->size < sizeof(head) ? (size_t)sym->size : sizeof(head);
+	size_t len = entry_len(sym);
 	struct arch_entry entry = {0};
 	struct vp_edit mine;
-	bool ours = a->cur && record_site(a->cur, f->addr, &mine) &&
-		    vp_fits(mine.gva.v - f->addr.v, mine.len, len);
+	bool ours = a->cur && record_site(a->cur, sym, &mine);
 	int r = guest_read(a->plan->g, f->addr, head, len);
 
 	if (r == VP_OK && ours)
@@ -224,7 +231,7 @@ int eng_plan_func(struct eng_apply_plan *a, const struct hf_replace *want)
 			return diag_set(a->diag, VP_E_BUNDLE,
 					"%s replaces %s and %s, which are one function",
 					a->info->name, a->funcs[i].want->symbol, want->symbol);
-	r = check_taken(a, f);
+	r = check_taken(a, f, &sym);
 	if (r == VP_OK)
 		r = check_clones(a, f);
 	if (r == VP_OK)
