@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Samples of every released format must still read. They lie in tests/abi, one folder a format and
+ * version; tests/linux/abi_samples.sh made them on real guests. Run from the root of the source.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/ledger.h"
+#include "vmm-agent/engine/journal.h"
+#include "vmm-agent/hotfix/hotfix.h"
+
+#define SAMPLES_MIN 2 /* one an architecture */
+
+/* Calls fn for every sample that matches and fails if there are too few: a test that finds no
+ * sample says nothing. */
+static void each(const char *pattern, void (*fn)(const char *path, const uint8_t *buf, size_t len))
+{
+	struct diag diag;
+	glob_t g;
+
+	assert_int_equal(glob(pattern, 0, NULL, &g), 0);
+	assert_true(g.gl_pathc >= SAMPLES_MIN);
+	for (size_t i = 0; i < g.gl_pathc; i++) {
+		uint8_t *buf;
+		size_t len;
+
+		diag_init(&diag);
+		assert_int_equal(hf_read_file(g.gl_pathv[i], &diag, &buf, &len), VP_OK);
+		fn(g.gl_pathv[i], buf, len);
+		free(buf);
+	}
+	globfree(&g);
+}
+
+static void bundle(const char *path, const uint8_t *buf, size_t len)
+{
+	struct hf_trust trust = {.certs_dir = "tests/abi/bundle-1/certs"};
+	struct hf_signer signer;
+	struct hf_bundle *b;
+	struct diag diag;
+
+	diag_init(&diag);
+	assert_int_equal(hf_verify(buf, len, &trust, &diag, &signer), VP_OK);
+	assert_int_equal(hf_open(buf, len, &diag, &b), VP_OK);
+	assert_string_equal(hf_info(b)->name, "banner");
+	assert_string_equal(hf_info(b)->version, "1");
+	assert_string_equal(hf_info(b)->arch->name, strstr(path, "amd64") ? "x86-64" : "arm64");
+	assert_int_equal(hf_info(b)->n_replace, 1);
+	assert_string_equal(hf_info(b)->replace[0].symbol, "version_proc_show");
+	hf_close(b);
+}
+
+static void test_bundle_of_format_1_is_verified_and_read(void **state)
+{
+	(void)state;
+	each("tests/abi/bundle-1/*.vpatch", bundle);
+}
+
+static void record(const char *path, const uint8_t *buf, size_t len)
+{
+	vp_gva_t self = {strtoull(strrchr(path, '-') + 1, NULL, 16)};
+	const char *state = strstr(path, "applied") ? "applied" : "reverted";
+	struct vp_ledger l;
+	struct vp_edit e;
+
+	assert_int_equal(vp_ledger_decode(buf, len, self, &l), VP_OK);
+	assert_string_equal(vp_ledger_state_name(l.state), state);
+	assert_string_equal(l.name, "banner");
+	assert_true(l.n_edits >= 1);
+	vp_ledger_edit(&l, l.n_edits - 1, &e);
+	assert_int_equal(e.kind, VP_EDIT_SITE);
+}
+
+static void test_ledger_record_of_format_1_is_read(void **state)
+{
+	(void)state;
+	each("tests/abi/ledger-1/*.bin", record);
+}
+
+static void journal(const char *path, const uint8_t *buf, size_t len)
+{
+	struct eng_txn *txn = NULL;
+	struct diag diag;
+
+	diag_init(&diag);
+	assert_int_equal(eng_journal_parse(buf, len, &diag, &txn), VP_OK);
+	if (strstr(path, "closed")) {
+		assert_null(txn);
+		return;
+	}
+	assert_non_null(txn);
+	assert_int_equal(txn->op, ENG_OP_APPLY);
+	assert_string_equal(txn->name, "banner");
+	assert_true(txn->n_steps >= 1);
+	eng_txn_destroy(txn);
+}
+
+static void test_journal_of_format_1_is_read_open_and_closed(void **state)
+{
+	(void)state;
+	each("tests/abi/journal-1/*-open.vpj", journal);
+	each("tests/abi/journal-1/*-closed.vpj", journal);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bundle_of_format_1_is_verified_and_read),
+		cmocka_unit_test(test_ledger_record_of_format_1_is_read),
+		cmocka_unit_test(test_journal_of_format_1_is_read_open_and_closed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
