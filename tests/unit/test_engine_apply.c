@@ -244,6 +244,8 @@ static void test_apply_redirects_and_revert_gives_every_byte_back(void **state)
 	must(w, status(w, "fix", &list));
 	assert_int_equal(list.n, 1);
 	assert_int_equal(list.hotfixes[0].state, ENG_APPLIED);
+	for (uint32_t i = 0; i < list.hotfixes[0].l.n_edits; i++)
+		assert_string_equal(list.hotfixes[0].edits[i].symbol, "guest_func1");
 	assert_false(list.pending);
 	eng_list_deinit(&list);
 
@@ -579,6 +581,16 @@ static void test_mark_stays_while_a_tracer_covers_the_function(void **state)
 	assert_true(w->rep.changed);
 	must(w, revert(w, "fix"));
 	assert_memory_equal(first, fake_mem(w->f, vp_gpa(w->img.ram), GUESTIMG_RAM), GUESTIMG_RAM);
+	/* as long as the tracer is there a further revert changes nothing; without it, it does */
+	must(w, revert(w, "fix"));
+	assert_false(w->rep.changed);
+	assert_int_equal(w->rep.n_notes, 1);
+	guestimg_add_ops(&w->img, w->img.func[2], w->img.func[6]);
+	must(w, revert(w, "fix"));
+	assert_true(w->rep.changed);
+	assert_int_equal(*flags_of(w, 1), was);
+	must(w, revert(w, "fix"));
+	assert_false(w->rep.changed);
 	free(first);
 	hf_close(b);
 }
@@ -644,6 +656,41 @@ static void test_change_met_halfway_is_partial_and_revert_finishes_it(void **sta
 	assert_int_equal(changes(w, before), 0);
 	must(w, apply(w, b));
 	free(before);
+	hf_close(b);
+}
+
+/* A kprobe that was there while a change was undone, and has gone since. */
+static void test_redirected_site_of_a_retired_record_is_reverted(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *b = BUNDLE(w, "fix", "1", ONE);
+	uint8_t *before = memory(w), *rec = guestimg_at(&w->img, w->img.cave);
+
+	must(w, apply(w, b));
+	vp_st64(rec + VP_LEDGER_STATE_OFF, VP_LEDGER_REVERTED);
+	assert_int_equal(status_only(w, "fix"), VP_E_PARTIAL);
+	must(w, revert(w, "fix"));
+	assert_true(w->rep.changed);
+	assert_int_equal(changes(w, before), 0);
+	assert_int_equal(status_only(w, NULL), VP_OK);
+	free(before);
+	hf_close(b);
+}
+
+static void test_bytes_of_nobody_are_altered_and_left_alone(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *b = BUNDLE(w, "fix", "1", ONE);
+	uint8_t *site = guestimg_at(&w->img, w->img.func[1]);
+	unsigned len = w->img.arch->id == ARCH_ARM64 ? 4 : 5;
+
+	must(w, apply(w, b));
+	w->img.arch->nop(site, len);
+	if (len == 5)
+		site[4] = 0x01; /* nopl 0x1(%rax,%rax,1) */
+	assert_int_equal(status_only(w, "fix"), VP_E_PARTIAL);
+	assert_null(strstr(w->diag.text, "vpatch revert"));
+	assert_int_equal(vp_err_exit(revert(w, "fix")), 4);
 	hf_close(b);
 }
 
@@ -742,6 +789,22 @@ static void die_at(struct world *w, struct hf_bundle *b, const char *name, uint6
 	fake_hook(w->f, NULL, NULL);
 }
 
+/* As whoever has the guest now would. */
+static int let_go(struct world *w)
+{
+	struct vp_paused *p;
+	int r = vp_arm(w->t, VP_AFTER_RUN, &w->diag);
+
+	if (r == VP_OK)
+		r = vp_takeover(w->t, &w->diag, &p);
+	if (r == VP_OK)
+		r = vp_sync(p);
+	if (r == VP_OK)
+		r = vp_resume(p);
+	vp_disarm(w->t);
+	return r;
+}
+
 static void test_what_dead_agents_left_is_recovered_whole(void **state)
 {
 	struct world *w = *state;
@@ -774,6 +837,70 @@ static void test_what_dead_agents_left_is_recovered_whole(void **state)
 	assert_int_equal(changes(w, before), 0);
 	free(before);
 	hf_close(b);
+}
+
+static void test_interrupted_upgrade_is_recovered_whole(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *one =
+		BUNDLE(w, "fix", "1", ENTRY "\0" ONE "\0replace=guest_func2,0,fixed");
+	struct hf_bundle *two = BUNDLE(w, "fix", "2",
+				       ENTRY "\0replace=guest_func2,0,fixed\0"
+					     "replace=guest_func3,0,fixed");
+	struct eng_list list;
+	uint8_t *before = memory(w);
+	struct seen seen;
+
+	must(w, apply(w, one));
+	for (uint64_t n = 1; n <= 7; n++) {
+		die_at(w, two, NULL, n);
+		must(w, recover(w, &seen));
+		assert_int_equal(seen.outcome, ENG_ROLLED_BACK);
+		assert_true(fake_runs(w->f));
+		assert_true(redirected(w, 1) && redirected(w, 2) && !redirected(w, 3));
+		must(w, status(w, "fix", &list));
+		assert_string_equal(list.hotfixes[0].l.version, "1");
+		assert_int_equal(list.hotfixes[0].state, ENG_APPLIED);
+		eng_list_deinit(&list);
+	}
+	must(w, revert(w, "fix"));
+	assert_int_equal(changes(w, before), 0);
+	free(before);
+	hf_close(one);
+	hf_close(two);
+}
+
+/* After a migration: the ledger has come along, the journal has not. */
+static void test_both_versions_of_an_interrupted_upgrade_are_reverted(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *one =
+		BUNDLE(w, "fix", "1", ENTRY "\0" ONE "\0replace=guest_func2,0,fixed");
+	struct hf_bundle *two = BUNDLE(w, "fix", "2",
+				       ENTRY "\0replace=guest_func2,0,fixed\0"
+					     "replace=guest_func3,0,fixed");
+	uint8_t *before = memory(w);
+	char cmd[96];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf %s/journal", w->dir);
+	for (uint64_t n = 2; n <= 7; n++) {
+		struct seen seen;
+
+		must(w, apply(w, one));
+		die_at(w, two, NULL, n);
+		must(w, let_go(w));
+		assert_int_equal(system(cmd), 0);
+		must(w, recover(w, &seen));
+		assert_int_equal(seen.n, 0);
+		assert_int_equal(status_only(w, "fix"), VP_E_PARTIAL);
+		assert_int_equal(apply(w, two), VP_E_PARTIAL);
+		must(w, revert(w, "fix"));
+		assert_int_equal(changes(w, before), 0);
+		assert_int_equal(status_only(w, NULL), VP_OK);
+	}
+	free(before);
+	hf_close(one);
+	hf_close(two);
 }
 
 /* From opening the guest to the report; test_engine_change.c has every call of the window. */
@@ -888,6 +1015,10 @@ int main(void)
 		both(test_change_met_halfway_is_partial_and_revert_finishes_it),
 		both(test_forged_resting_bytes_are_not_put_back),
 		both(test_what_dead_agents_left_is_recovered_whole),
+		both(test_interrupted_upgrade_is_recovered_whole),
+		both(test_both_versions_of_an_interrupted_upgrade_are_reverted),
+		both(test_redirected_site_of_a_retired_record_is_reverted),
+		both(test_bytes_of_nobody_are_altered_and_left_alone),
 		both(test_apply_driver_fails_at_any_call_of_the_whole),
 		both(test_entry_of_an_earlier_boot_is_closed),
 		both(test_journal_that_somebody_works_on_is_skipped),

@@ -14,12 +14,18 @@
 
 void eng_note(struct eng_report *report, const char *fmt, ...)
 {
-	size_t i = report->n_notes < ENG_NOTES_MAX ? report->n_notes++ : ENG_NOTES_MAX - 1;
+	char note[sizeof(report->notes[0])];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(report->notes[i], sizeof(report->notes[i]), fmt, ap);
+	vsnprintf(note, sizeof(note), fmt, ap);
 	va_end(ap);
+	for (size_t i = 0; i < report->n_notes; i++)
+		if (strcmp(report->notes[i], note) == 0)
+			return;
+	if (report->n_notes < ENG_NOTES_MAX)
+		report->n_notes++;
+	memcpy(report->notes[report->n_notes - 1], note, sizeof(note));
 }
 
 /* From the journal's intent to its end nothing of the terminal's or an init's interrupts us: what

@@ -25,7 +25,7 @@ int eng_change_run(const struct eng_change *c, struct diag *diag,
 int eng_change_recover(const struct eng_change *c, struct diag *diag,
 		       enum eng_outcome *ret) VP_MUST_USE;
 
-/* Adds a note; the last one stays when there are too many. */
+/* Adds a note that is not there yet; when there are too many it takes the last one's place. */
 void eng_note(struct eng_report *report, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -78,7 +78,7 @@ static int check_current(struct eng_apply_plan *a, bool *done)
 		*done = true;
 		return VP_OK;
 	}
-	r = eng_look_error(a->info->name, &look, a->diag);
+	r = eng_state_error(a->info->name, look.state, look.words, a->diag);
 	if (r < 0)
 		return r;
 	cmp = eng_version_cmp(a->info->version, a->cur->l.version);

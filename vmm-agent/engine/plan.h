@@ -36,7 +36,7 @@ int eng_plan_give_back(struct eng_plan *plan, const struct vp_ledger *l,
 int eng_plan_find_live(const struct eng_plan *plan, const char *name, struct diag *diag,
 		       const struct guest_record **ret) VP_MUST_USE;
 
-/* VP_OK when look lets a change go on from an applied hotfix, else the reason for its state. */
-int eng_look_error(const char *name, const struct eng_look *look, struct diag *diag);
+/* VP_OK for a hotfix that is applied or reverted, else the reason for its state. */
+int eng_state_error(const char *name, enum eng_state state, const char *words, struct diag *diag);
 
 #endif

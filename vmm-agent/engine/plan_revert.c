@@ -78,23 +78,27 @@ int eng_plan_find_live(const struct eng_plan *plan, const char *name, struct dia
 				diag, VP_E_PARTIAL,
 				"%s: two versions of it, %s and %s, are in the ledger as not "
 				"reverted: a change was interrupted, run vpatch recover where it "
-				"was made, or revert both",
+				"was made, or vpatch revert, which takes both back",
 				name, (*ret)->l.version, rec->l.version);
 		*ret = rec;
 	}
 	return VP_OK;
 }
 
-int eng_look_error(const char *name, const struct eng_look *look, struct diag *diag)
+int eng_state_error(const char *name, enum eng_state state, const char *words, struct diag *diag)
 {
-	switch (look->state) {
+	switch (state) {
 	case ENG_SHADOWED:
 		return diag_set(diag, VP_E_SHADOWED, "%s: %s: end that in the guest first", name,
-				look->words);
+				words);
 	case ENG_PARTIAL:
-	case ENG_ALTERED:
 		return diag_set(diag, VP_E_PARTIAL, "%s: %s: vpatch revert puts it back", name,
-				look->words);
+				words);
+	case ENG_ALTERED:
+		return diag_set(diag, VP_E_PARTIAL,
+				"%s: %s: vpatch leaves such bytes alone, find out in the guest "
+				"what wrote them, or reboot it",
+				name, words);
 	default:
 		return VP_OK;
 	}
@@ -157,7 +161,7 @@ int eng_plan_give_back(struct eng_plan *plan, const struct vp_ledger *l,
 		eng_note(
 			plan->report,
 			"%.80s is covered by %.80s: its tracer record stays marked, the guest cannot trace "
-			"it until a later revert with no tracer running",
+			"it until the same revert is run with no tracer running",
 			site->symbol, tr.who[0] ? tr.who : "a tracer");
 		return VP_OK;
 	}
@@ -188,7 +192,8 @@ static int check_site(const char *name, const struct eng_site *site, struct gues
 	return VP_OK;
 }
 
-/* The word is another live record's of the same hotfix: an upgrade stopped halfway. */
+/* The word is another record's of the same hotfix, which this revert takes back too: an upgrade
+ * stopped halfway. */
 static bool sibling_has(const struct eng_plan *plan, const struct guest_record *rec,
 			const struct eng_site *site)
 {
@@ -196,8 +201,7 @@ static bool sibling_has(const struct eng_plan *plan, const struct guest_record *
 		const struct guest_record *other = &plan->arena.records[i];
 		struct vp_edit e;
 
-		if (other == rec || !eng_record_live(other) ||
-		    strcmp(other->l.name, rec->l.name) != 0)
+		if (other == rec || strcmp(other->l.name, rec->l.name) != 0)
 			continue;
 		for (uint32_t j = 0; j < other->l.n_edits; j++) {
 			vp_ledger_edit(&other->l, j, &e);
@@ -228,6 +232,8 @@ static int plan_sites(struct eng_plan *plan, const struct guest_record *rec, boo
 					rec->l.name, e.gva.v);
 		if (site.word == ENG_WORD_OTHER && sibling_has(plan, rec, &site))
 			continue;
+		if (site.word != ENG_WORD_NEW && !eng_record_live(rec))
+			continue; /* others may have the function by now */
 		r = check_site(rec->l.name, &site, plan->g, diag);
 		if (r == VP_OK && tracers) {
 			r = eng_plan_give_back(plan, &rec->l, &site, diag);
@@ -282,6 +288,37 @@ static void describe(struct eng_plan *plan, const struct guest_record *rec)
 	rep->arena_free = plan->arena.free;
 }
 
+/* A retired record whose payload is called all the same: the guest had taken the site when the change
+ * was undone, and has put our word back since. */
+static bool redirects(const struct eng_plan *plan, const struct guest_record *rec)
+{
+	struct eng_look look;
+
+	return eng_record_look(plan->g, rec, &look) == VP_OK && look.n_new > 0;
+}
+
+/* What earlier reverts had to leave: marks on the tracer's records of functions that nobody has. */
+static int plan_marks(struct eng_plan *plan, const char *name, struct diag *diag)
+{
+	int r = VP_OK;
+
+	for (size_t i = plan->arena.n_records; r == VP_OK && i-- > 0;) {
+		const struct vp_ledger *l = &plan->arena.records[i].l;
+
+		for (uint32_t j = 0; r == VP_OK && j < l->n_edits; j++) {
+			struct eng_site site;
+			struct vp_edit e;
+
+			vp_ledger_edit(l, j, &e);
+			if (strcmp(l->name, name) == 0 && e.kind == VP_EDIT_SITE &&
+			    eng_site_read(plan->g, l, &e, &site) == VP_OK &&
+			    site.word == ENG_WORD_REST && site.trusted)
+				r = eng_plan_give_back(plan, l, &site, diag);
+		}
+	}
+	return r;
+}
+
 int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag)
 {
 	const struct guest_record *last;
@@ -292,7 +329,8 @@ int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag)
 	for (size_t i = 0; r == VP_OK && i < plan->arena.n_records; i++) {
 		const struct guest_record *rec = &plan->arena.records[i];
 
-		if (!eng_record_live(rec) || strcmp(rec->l.name, name) != 0)
+		if (strcmp(rec->l.name, name) != 0 ||
+		    (!eng_record_live(rec) && !redirects(plan, rec)))
 			continue;
 		any = true;
 		describe(plan, rec);
@@ -310,6 +348,9 @@ int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag)
 			"what it has",
 			name);
 	describe(plan, last);
+	r = plan_marks(plan, name, diag);
+	if (r < 0 || plan->txn->n_steps > 0)
+		return r < 0 ? r : eng_plan_end(plan, diag);
 	eng_txn_destroy(plan->txn);
 	plan->txn = NULL;
 	return VP_OK;

@@ -84,6 +84,8 @@ static int look_tracer(struct guest *g, const struct eng_site *site, struct eng_
 	struct guest_tracer tr;
 	int r;
 
+	if (look->state == ENG_ALTERED)
+		return VP_OK; /* there is worse already */
 	if (site->trusted && !site->entry.shared && !site->entry.tracer_idle) {
 		look->state = ENG_SHADOWED;
 		snprintf(look->words, sizeof(look->words),
@@ -101,14 +103,14 @@ static int look_tracer(struct guest *g, const struct eng_site *site, struct eng_
 
 static void judge(uint64_t state, struct eng_look *look)
 {
-	if (look->state == ENG_ALTERED || (look->state == ENG_SHADOWED && look->n_rest == 0))
-		return;
+	/* First: other words at a site may be those of this hotfix's other version. */
 	if (state == VP_LEDGER_APPLYING || state == VP_LEDGER_REVERTING) {
 		look->state = ENG_PARTIAL;
 		snprintf(look->words, sizeof(look->words),
 			 "a change was interrupted (%s): %u of %u sites are redirected",
-			 vp_ledger_state_name(state), look->n_new, look->n_new + look->n_rest);
-	} else if (look->n_rest > 0) {
+			 vp_ledger_state_name(state), look->n_new,
+			 look->n_new + look->n_rest + look->n_other);
+	} else if (look->state != ENG_ALTERED && look->n_rest > 0) {
 		look->state = ENG_PARTIAL;
 		snprintf(look->words, sizeof(look->words),
 			 "the ledger says applied, but %u of %u sites are not redirected",

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "vmm-agent/engine/journal.h"
-#include "vmm-agent/engine/record.h"
+#include "vmm-agent/engine/plan.h"
 #include "vmm-agent/engine/vmm.h"
 
 const char *eng_state_name(enum eng_state s)
@@ -31,8 +31,24 @@ void eng_list_deinit(struct eng_list *l)
 	guest_arena_deinit(&l->arena);
 }
 
+/* A tracer's edit is of the function whose record it lies in; without a name if the tracer's records
+ * cannot be read. */
+static void name_tracer(struct guest *g, struct eng_hotfix *h, const struct eng_edit *site)
+{
+	struct guest_tracer tr;
+
+	if (guest_tracer(g, site->edit.gva, NULL, &tr) < 0 || !tr.found)
+		return;
+	for (uint32_t i = 0; i < h->l.n_edits; i++)
+		if (h->edits[i].edit.kind == VP_EDIT_TRACER &&
+		    h->edits[i].edit.gva.v == tr.flags_at.v)
+			memcpy(h->edits[i].symbol, site->symbol, sizeof(site->symbol));
+}
+
 static int fill_edits(struct guest *g, struct eng_hotfix *h)
 {
+	bool marks = false;
+
 	h->edits = calloc(h->l.n_edits + 1, sizeof(*h->edits));
 	if (!h->edits)
 		return VP_E_NOMEM;
@@ -43,7 +59,11 @@ static int fill_edits(struct guest *g, struct eng_hotfix *h)
 		vp_ledger_edit(&h->l, i, &e->edit);
 		if (e->edit.kind == VP_EDIT_SITE && guest_sym_at(g, e->edit.gva, &sym) == VP_OK)
 			snprintf(e->symbol, sizeof(e->symbol), "%.*s", HF_SYMBOL_MAX - 1, sym.name);
+		marks = marks || e->edit.kind == VP_EDIT_TRACER;
 	}
+	for (uint32_t i = 0; marks && i < h->l.n_edits; i++)
+		if (h->edits[i].edit.kind == VP_EDIT_SITE)
+			name_tracer(g, h, &h->edits[i]);
 	return VP_OK;
 }
 
@@ -108,12 +128,8 @@ static int verdict(const struct eng_list *list, const char *name, struct diag *d
 		else if (h->state == ENG_SHADOWED && !worst)
 			worst = h;
 	}
-	if (worst && worst->state == ENG_SHADOWED)
-		return diag_set(diag, VP_E_SHADOWED, "%s: %s: end that in the guest, or revert it",
-				worst->l.name, worst->words);
 	if (worst)
-		return diag_set(diag, VP_E_PARTIAL, "%s: %s: vpatch revert puts it back",
-				worst->l.name, worst->words);
+		return eng_state_error(worst->l.name, worst->state, worst->words, diag);
 	if (name && !live)
 		return diag_set(diag, VP_E_NOT_APPLIED, "%s is not applied", name);
 	return VP_OK;
