@@ -961,6 +961,32 @@ static void test_entry_of_an_earlier_boot_is_closed(void **state)
 	hf_close(b);
 }
 
+/* A crash of the host may tear the closing record; its VMs have ended with it. */
+static void test_damaged_journal_counts_only_while_its_vm_lives(void **state)
+{
+	struct world *w = *state;
+	struct vp_identity dead = {.pid = 1, .start_time = 1}; /* nobody was there that early */
+	char path[160], key[ENG_KEY_MAX];
+	struct seen seen;
+
+	snprintf(path, sizeof(path), "%s/journal", w->dir);
+	must(w, eng_mkdirs(path, &w->diag));
+	for (int alive = 0; alive < 2; alive++) {
+		FILE *f;
+
+		eng_vmm_key(alive ? &vp_target_info(w->t)->id : &dead, key);
+		snprintf(path, sizeof(path), "%s/journal/%s.vpj", w->dir, key);
+		f = fopen(path, "w");
+		assert_non_null(f);
+		assert_true(fputs("this is not a journal of vpatch", f) >= 0);
+		fclose(f);
+		assert_int_equal(recover(w, &seen), alive ? VP_E_JOURNAL : VP_OK);
+		assert_int_equal(seen.n, 1);
+		assert_int_equal(seen.outcome, alive ? ENG_FAILED : ENG_GONE);
+		assert_int_equal(access(path, F_OK), alive ? 0 : -1);
+	}
+}
+
 static void test_journal_that_somebody_works_on_is_skipped(void **state)
 {
 	struct world *w = *state;
@@ -1022,6 +1048,7 @@ int main(void)
 		both(test_apply_driver_fails_at_any_call_of_the_whole),
 		both(test_entry_of_an_earlier_boot_is_closed),
 		both(test_journal_that_somebody_works_on_is_skipped),
+		x86(test_damaged_journal_counts_only_while_its_vm_lives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

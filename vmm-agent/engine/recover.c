@@ -126,6 +126,14 @@ static void recover_locked(struct recovery *rec, const char *key)
 	int r = eng_journal_open_entry(rec->dirs->state_dir, key, &ret.diag, &txn);
 
 	snprintf(ret.locator, sizeof(ret.locator), "%s", key);
+	if (r == VP_E_JOURNAL && eng_vmm_parse(key, &id) && !eng_vmm_alive(&id, "")) {
+		/* What the host's own crash tore: there is nothing left that it could be about. */
+		ret.outcome = ENG_GONE;
+		diag_init(&ret.diag);
+		eng_journal_forget(rec->dirs->state_dir, key);
+		tell(rec, &ret, VP_OK);
+		return;
+	}
 	if (r < 0) {
 		tell(rec, &ret, r);
 		return;
