@@ -180,7 +180,8 @@ static void report_times(struct cli *cli, const struct eng_report *r)
 void cli_report(struct cli *cli, const char *verb, const struct eng_report *r)
 {
 	char size[OUT_SIZE_LEN], size2[OUT_SIZE_LEN];
-	bool dry = cli->opt[OPT_DRY_RUN] != NULL;
+	/* without words to change there is nothing that could be done */
+	bool dry = cli->opt[OPT_DRY_RUN] && r->n_edits > 0;
 
 	cli->out.changed = r->changed;
 	report_json(cli, r);

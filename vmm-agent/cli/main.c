@@ -40,7 +40,8 @@ const struct cmd cli_cmds[] = {
 	 "vpatch show fix.vpatch"},
 	{"inspect", "DOMAIN", 1, 1, TARGET_OPTS | OPT_BIT(OPT_SYMBOLS), 0, true, cmd_inspect,
 	 "describe a guest: its kernel, its vCPUs, its room for hotfixes",
-	 "Reads the guest and changes nothing; the guest is not held.",
+	 "Reads the guest and changes nothing. It is held, for a moment, only "
+	 "where nothing but a vCPU's registers tells its kernel from what looks like one.",
 	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},
 	{"apply", "DOMAIN FILE", 2, 2,
 	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_ALLOW_UNSIGNED) |
