@@ -135,7 +135,6 @@ static int add_cert_file(void *ctx, int dir, const char *name, struct diag *diag
 	int before = sk_X509_num(c->to);
 	struct diag why;
 
-	(void)diag;
 	if (!is_cert_name(name))
 		return VP_OK;
 	diag_init(&why);
