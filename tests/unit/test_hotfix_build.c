@@ -230,6 +230,9 @@ static void test_what_cannot_be_carried_is_refused_with_advice(void **state)
 		 1, VP_E_SECTION, "weaker mitigations"},
 		{"int fixed(void *p) { asm volatile(\"call *%0\" : : \"r\"(p) : \"memory\"); return 1; }",
 		 1, VP_E_SECTION, "weaker mitigations"},
+		{"const int secret __section(\".modinfo\") = 3;\n"
+		 "int fixed(int x) { return *(const volatile int *)&secret + x; }",
+		 3, VP_E_SECTION, "does not carry"},
 		{"int fixed(int x) { return undeclared; }", 3, VP_E_TOOL, "undeclared"},
 	};
 	struct world *w = *state;

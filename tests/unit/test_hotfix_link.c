@@ -396,9 +396,46 @@ static void test_the_image_is_what_ld_makes_of_it(void **state)
 	}
 }
 
+/* Written as undefined, it would be whatever the guest's kernel calls `secret`. */
+static void test_a_use_of_what_is_left_out_is_refused(void **state)
+{
+	static const char text[] =
+		"const int secret __attribute__((section(\".modinfo\"))) = 3;\n"
+		"int fixed(int x) { return *(const volatile int *)&secret + x; }\n"
+		"static const char m[] __attribute__((used, section(\".vpatch.meta\"))) =\n"
+		"\"replace=old,0,fixed\";\n";
+	char dir[] = "/tmp/vpatch-link.XXXXXX";
+	struct pack_kernel kernel = {.release = "6.1.0"};
+	uint8_t *object, *bundle;
+	size_t n_object, n_bundle;
+	struct pack_meta meta;
+	struct diag d;
+	struct obj o;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	spill(dir, "a.c", text, sizeof(text) - 1);
+	assert_int_equal(run("%s -c %s -O2 -ffreestanding -fno-pic -fno-pie -w "
+			     "-fno-asynchronous-unwind-tables -o %s/a.o %s/a.c",
+			     tools[0].gcc, tools[0].flags, dir, dir),
+			 0);
+	slurp(dir, "a.o", &object, &n_object);
+	diag_init(&d);
+	assert_int_equal(obj_open(object, n_object, &d, &o), VP_OK);
+	assert_int_equal(pack_meta(&o, &d, &meta), VP_OK);
+	meta.name = meta.version = "x";
+	assert_int_equal(pack_bundle(&o, &meta, &kernel, &d, &bundle, &n_bundle), VP_E_SECTION);
+	assert_non_null(strstr(d.text, "secret in section .modinfo"));
+	pack_meta_deinit(&meta);
+	obj_deinit(&o);
+	free(object);
+	assert_int_equal(run("rm -r %s", dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_use_of_what_is_left_out_is_refused),
 		cmocka_unit_test(test_equal_answers_give_equal_bytes),
 		cmocka_unit_test(test_gaps_trap),
 		cmocka_unit_test(test_a_branch_that_falls_short_gets_one_veneer),

@@ -181,6 +181,34 @@ static void keep_symbols(struct keep *k)
 	}
 }
 
+/*
+ * What is left out has no place in the image. Written as undefined it would be looked up in the
+ * guest by its name, and code of the payload would use whatever the kernel calls so.
+ */
+static int check_relas(const struct keep *k, struct diag *diag)
+{
+	const struct obj *o = k->o;
+	struct obj_rela rela;
+
+	for (unsigned i = 1; i < o->n_section; i++)
+		for (unsigned n = 0; k->section[i] && n < obj_n_rela(&o->section[i]); n++) {
+			const struct obj_symbol *s;
+
+			obj_rela(&o->section[i], n, &rela);
+			s = &o->symbol[rela.sym];
+			if (s->shndx == SHN_UNDEF || s->shndx >= SHN_LORESERVE || is_kept(k, s))
+				continue;
+			return diag_set(
+				diag, VP_E_SECTION,
+				"section %s: it uses %s%s in section %s, which a hotfix does "
+				"not carry: leave that out",
+				o->section[o->section[i].info].name,
+				*s->name ? "symbol " : "what lies", s->name,
+				o->section[s->shndx].name);
+		}
+	return VP_OK;
+}
+
 /* --- notes ------------------------------------------------------------------------------------- */
 
 static void add_note(struct bytes *b, uint32_t type, const void *desc, size_t len)
@@ -451,6 +479,8 @@ int pack_bundle(const struct obj *o, const struct pack_meta *meta, const struct 
 		r = diag_set(diag, VP_E_NOMEM, "no memory to pack the hotfix");
 	} else {
 		r = keep_sections(&k, diag);
+		if (r == VP_OK)
+			r = check_relas(&k, diag);
 		if (r == VP_OK) {
 			keep_symbols(&k);
 			r = write_all(&k, meta, kernel, diag, &buf, &len);
