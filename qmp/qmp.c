@@ -434,26 +434,45 @@ int qmp_resync(struct qmp *q, uint64_t deadline, struct qmp_error *err)
 
 /* --- opening and closing ------------------------------------------------------------------------ */
 
+/*
+ * What a client that died had under way is answered to whoever comes next, ahead of the greeting:
+ * replies and events. They are passed over, in bounds; a peer that says nothing else is not QMP.
+ */
+#define STRAYS_MAX 64
+
+static int no_qmp(struct qmp_error *err, const char *words)
+{
+	return qmp_fail(err, QMP_E_NOT_QMP, "%s", words);
+}
+
 static int read_greeting(struct qmp *q, uint64_t deadline, struct qmp_error *err)
 {
 	struct json_object *msg = NULL;
+	unsigned strays = 0;
 	int r;
 
-	r = next_msg(q, deadline, err, &msg);
-	if (r == QMP_E_TIMEOUT && !qmp_parser_midway(&q->parser))
-		return qmp_fail(
-			err, QMP_E_BUSY,
-			"connected, but no greeting came: another client holds this monitor");
-	if (r == QMP_E_PROTO || r == QMP_E_TOOBIG)
-		return qmp_fail(err, QMP_E_NOT_QMP, "what answers there does not speak QMP");
-	if (r < 0)
-		return r;
+	for (;;) {
+		enum qmp_kind kind;
+
+		r = next_msg(q, deadline, err, &msg);
+		if (r == QMP_E_TIMEOUT && !strays && !qmp_parser_midway(&q->parser))
+			return qmp_fail(err, QMP_E_BUSY,
+					"connected, but no greeting came: another client holds "
+					"this monitor");
+		if (r == QMP_E_PROTO || r == QMP_E_TOOBIG || (r == QMP_E_TIMEOUT && strays))
+			return no_qmp(err, "what answers there does not speak QMP");
+		if (r < 0)
+			return r;
+		kind = qmp_msg_kind(msg);
+		if (kind == QMP_MSG_OTHER || kind == QMP_MSG_GREETING)
+			break;
+		json_object_put(msg);
+		if (++strays > STRAYS_MAX)
+			return no_qmp(err, "what answers there does not greet as QMP does");
+	}
 	r = qmp_msg_greeting(msg, &q->greeting);
 	json_object_put(msg);
-	if (r < 0)
-		return qmp_fail(err, QMP_E_NOT_QMP,
-				"what answers there does not greet as QMP does");
-	return QMP_OK;
+	return r < 0 ? no_qmp(err, "what answers there does not greet as QMP does") : QMP_OK;
 }
 
 static int negotiate(struct qmp *q, uint64_t deadline, struct qmp_error *err)

@@ -229,6 +229,22 @@ static void test_open_waits_for_a_late_greeting(void **state)
 	finish(s, opened(s));
 }
 
+static void script_strays(struct server *s)
+{
+	say(s, "{\"return\": {}, \"id\": \"1.2.3\"}");
+	say(s, "{\"event\": \"STOP\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}");
+	say(s, "{\"error\": {\"class\": \"GenericError\", \"desc\": \"x\"}, \"id\": \"1.2.4\"}");
+	greet(s);
+}
+
+static void test_open_passes_over_what_is_for_a_dead_client(void **state)
+{
+	struct server *s = start(script_strays, 0);
+
+	(void)state;
+	finish(s, opened(s));
+}
+
 static void script_silent(struct server *s)
 {
 	char c;
@@ -263,7 +279,7 @@ static void test_open_refuses_what_is_not_qmp(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(not_qmp) / sizeof(not_qmp[0]); i++)
-		open_fails(script_not_qmp, i, 5000, QMP_E_NOT_QMP);
+		open_fails(script_not_qmp, i, 500, QMP_E_NOT_QMP);
 }
 
 static void script_greeting_cut(struct server *s)
@@ -832,6 +848,7 @@ int main(void)
 		cmocka_unit_test(test_open_negotiates_oob_where_offered),
 		cmocka_unit_test(test_open_does_without_oob),
 		cmocka_unit_test(test_open_waits_for_a_late_greeting),
+		cmocka_unit_test(test_open_passes_over_what_is_for_a_dead_client),
 		cmocka_unit_test(test_open_without_greeting_is_busy),
 		cmocka_unit_test(test_open_refuses_what_is_not_qmp),
 		cmocka_unit_test(test_open_peer_closes_at_each_byte_of_the_greeting),
