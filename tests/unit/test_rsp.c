@@ -360,6 +360,24 @@ static void test_endless_packet_is_refused(void **state)
 	waitpid(pid, NULL, 0);
 }
 
+static void test_endless_noise_ends_at_the_deadline(void **state)
+{
+	static const char note[] = "%Stop:x#00++++T02thread:01;";
+	uint64_t begun = clock_now();
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		for (;;)
+			if (send(peer, note, sizeof(note) - 1, MSG_NOSIGNAL) < 0)
+				_exit(0);
+	assert_int_equal(rsp_queue(&r, "D", 1), VP_OK);
+	expect_error(VP_E_TIMEOUT);
+	assert_true(clock_now() - begun < 5 * SECOND);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static void test_queue_is_bounded(void **state)
 {
 	static uint8_t big[RSP_PAYLOAD_MAX + 1];
@@ -545,6 +563,7 @@ int main(void)
 		WITH_PEER(test_silence_ends_at_the_deadline),
 		WITH_PEER(test_death_of_the_peer_is_seen),
 		WITH_PEER(test_endless_packet_is_refused),
+		WITH_PEER(test_endless_noise_ends_at_the_deadline),
 		WITH_PEER(test_queue_is_bounded),
 		cmocka_unit_test(test_xml_numbers_and_places),
 		cmocka_unit_test(test_xml_that_is_not_well_formed_is_refused),

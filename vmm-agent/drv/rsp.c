@@ -294,6 +294,7 @@ static bool is_stop(const uint8_t *payload, size_t len)
 static int next_packet(struct rsp *r, uint64_t deadline, size_t *len_ret)
 {
 	unsigned resends = 0;
+	bool waited = false;
 
 	for (;;) {
 		size_t used, len = 0;
@@ -304,7 +305,10 @@ static int next_packet(struct rsp *r, uint64_t deadline, size_t *len_ret)
 		memmove(r->in, r->in + used, r->in_len);
 		switch (kind) {
 		case RSP_MORE:
-			err = receive(r, deadline);
+			/* A peer that never stops sending what is no reply must not hold us. */
+			err = waited && clock_left(deadline) == 0 ? VP_E_TIMEOUT
+								  : receive(r, deadline);
+			waited = true;
 			break;
 		case RSP_SKIP:
 		case RSP_ACK:
