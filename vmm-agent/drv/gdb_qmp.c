@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define LATE_REPLY_US 20000
+#define EVENTS_LOOK (4 * QMP_EVENTS_MAX)
 
 static int err_of_qmp(int code)
 {
@@ -49,17 +48,8 @@ int gdb_qmp_error(const struct gdb *g, const struct qmp_error *e, const char *wh
 					   : "");
 }
 
-/*
- * A command that a dead client had under way is answered to whoever comes next, ahead of the
- * greeting. Once more, and it is out of the way.
- */
 int gdb_connect(struct gdb *g, uint64_t deadline, struct qmp_error *e)
 {
-	int r = qmp_open(g->path, deadline, e, &g->q);
-
-	if (r != QMP_E_NOT_QMP)
-		return r;
-	usleep(LATE_REPLY_US);
 	return qmp_open(g->path, deadline, e, &g->q);
 }
 
@@ -133,15 +123,23 @@ void gdb_events_forget(struct gdb *g)
 	(void)gdb_event_came(g, "", 0);
 }
 
+static bool is_event(struct json_object *e, const char *event)
+{
+	const char *name = qmp_get_str(e, "event");
+
+	return name && strcmp(name, event) == 0;
+}
+
 bool gdb_event_came(struct gdb *g, const char *event, uint64_t deadline)
 {
 	struct json_object *e = NULL;
 	bool came = false;
 
-	while (!came && g->q && qmp_next_event(g->q, deadline, NULL, &e) == QMP_OK) {
-		const char *name = qmp_get_str(e, "event");
-
-		came = name && strcmp(name, event) == 0;
+	/* What is there is given even after the deadline, so a QEMU that never ends needs a bound. */
+	for (unsigned n = 0; !came && g->q && n < EVENTS_LOOK; n++) {
+		if (qmp_next_event(g->q, deadline, NULL, &e) != QMP_OK)
+			break;
+		came = is_event(e, event);
 		json_object_put(e);
 	}
 	return came;

@@ -112,10 +112,13 @@ static int hand_over(struct gdb *g, const char *id, int fd, uint64_t deadline, s
 static int listen_in(const char *parent, int *listener_ret, int *door_ret)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char dir[64];
+	char dir[sizeof(addr.sun_path) - sizeof("/gdb") + 1];
 	int fd, door = -1;
 
-	snprintf(dir, sizeof(dir), "%.40s/vpatch-XXXXXX", parent);
+	if (snprintf(dir, sizeof(dir), "%s/vpatch-XXXXXX", parent) >= (int)sizeof(dir)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
 	if (!mkdtemp(dir)) /* mode 0700 */
 		return -1;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/gdb", dir);
