@@ -379,6 +379,31 @@ static void kill_after(pid_t pid, unsigned us)
 	waitpid(pid, NULL, 0);
 }
 
+/* The same, and the guard that would let the guest go dies before it. */
+static void kill_all_after(pid_t pid, unsigned us)
+{
+	char path[64], comm[32] = "";
+	pid_t guard;
+	FILE *f;
+
+	usleep(us);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	if (fscanf(f, "%d", &guard) != 1)
+		guard = 0;
+	fclose(f);
+	if (guard > 0) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", guard);
+		f = fopen(path, "r");
+		if (f && fgets(comm, sizeof(comm), f) && strcmp(comm, "vpatch-guard\n") == 0)
+			kill(guard, SIGKILL);
+		if (f)
+			fclose(f);
+	}
+	kill_after(pid, 0);
+}
+
 static void check_takeover(enum vm_kind kind, int rounds)
 {
 	struct vp_paused *p;
@@ -442,7 +467,7 @@ static void fresh_after_death(enum vp_after after)
 				_exit(1);
 			hold_for_ever(&mine);
 		}
-		kill_after(pid, 15000 + (unsigned)rand() % 20000);
+		kill_all_after(pid, 15000 + (unsigned)rand() % 20000);
 		open_target(&c);
 		was_held += state_of(&c) == VP_RUN_PAUSED;
 		OK(&c, vp_arm(c.t, after, &c.diag));
@@ -487,14 +512,47 @@ static void test_arming_and_disarming_frees_a_guest_held_by_the_dead(void **stat
 		    vp_arm(c.t, VP_AFTER_AS_FOUND, NULL) < 0 ||
 		    vp_pause(c.t, clock_in(SECOND), NULL, &p) < 0)
 			_exit(1);
-		raise(SIGKILL);
+		raise(SIGSTOP);
 	}
-	waitpid(pid, NULL, 0);
+	waitpid(pid, NULL, WUNTRACED);
+	kill_all_after(pid, 0);
 	open_target(&c);
 	assert_int_equal(state_of(&c), VP_RUN_PAUSED);
 	OK(&c, vp_arm(c.t, VP_AFTER_AS_FOUND, &c.diag));
 	vp_disarm(c.t);
 	assert_int_equal(state_of(&c), VP_RUN_RUNNING);
+	stop(&c);
+}
+
+/* Nobody comes: the guard alone is left when the agent dies, wherever it was. */
+static void test_guest_runs_within_a_second_of_everybodys_death(void **state)
+{
+	struct ctx c;
+
+	(void)state;
+	start(&c, VM_X86_TCG, NULL);
+	vp_target_close(c.t);
+	for (int i = 0; i < 40; i++) {
+		pid_t pid = fork();
+		uint64_t died;
+
+		if (pid == 0) {
+			struct ctx mine = c;
+
+			if (drv_gdb_open(c.vm.name, c.vm.qmp, NULL, &mine.t) < 0 ||
+			    vp_arm(mine.t, VP_AFTER_AS_FOUND, NULL) < 0)
+				_exit(1);
+			hold_for_ever(&mine);
+		}
+		kill_after(pid, 15000 + (unsigned)rand() % 20000);
+		died = clock_now();
+		usleep(50000); /* the guard is first at the monitor */
+		open_target(&c);
+		while (state_of(&c) != VP_RUN_RUNNING)
+			assert_true(clock_now() - died < SECOND);
+		vp_target_close(c.t);
+	}
+	c.t = NULL;
 	stop(&c);
 }
 
@@ -685,6 +743,7 @@ int main(void)
 		cmocka_unit_test(test_qemu_killed_at_each_stage_is_a_clean_error),
 		cmocka_unit_test(test_takeover_after_a_killed_holder_always_ends_running),
 		cmocka_unit_test(test_takeover_works_under_kvm),
+		cmocka_unit_test(test_guest_runs_within_a_second_of_everybodys_death),
 		cmocka_unit_test(test_fresh_agent_takes_over_from_a_dead_one),
 		cmocka_unit_test(test_fresh_agent_sees_that_a_dead_one_paused_it),
 		cmocka_unit_test(test_arming_and_disarming_frees_a_guest_held_by_the_dead),

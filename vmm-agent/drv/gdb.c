@@ -11,6 +11,7 @@
 #include "vmm-agent/drv/gdb_open.h"
 
 #define RESUME_WAIT_NS (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it runs; then it is asked */
+#define STOP_WAIT_NS   (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it stopped */
 #define GONE_WAIT_MS   500 /* a killed QEMU's sockets close before its process has ended */
 
 static uint32_t drv_caps(void *self)
@@ -201,11 +202,18 @@ static int drv_resume(void *self)
 	return VP_OK;
 }
 
-static int drv_arm(void *self, enum vp_after after, struct diag *diag)
+/* Leaves QEMU and the guest as they were found. */
+static void put_as_found(struct gdb *g)
 {
-	struct gdb *g = self;
-	uint64_t deadline = clock_in(GDB_CALL_NS);
-	bool runs = false, left = false;
+	g->run_again = g->ran && !g->sh->leave;
+	if (g->sh->held)
+		(void)let_go_by_monitor(g, NULL);
+	else
+		(void)!gdb_stub_clear(g, clock_in(GDB_CALL_NS), NULL, NULL);
+}
+
+static int check_all(struct gdb *g, uint64_t deadline, struct diag *diag, bool *runs)
+{
 	int r;
 
 	if (g->kvm && g->arch->id != ARCH_X86_64)
@@ -216,9 +224,17 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 			g->name, g->arch->name);
 	r = check_debugger(g, deadline, diag);
 	if (r == VP_OK)
-		r = check_state(g, deadline, diag, &runs);
-	if (r == VP_OK)
-		r = check_vcpus(g, deadline, diag);
+		r = check_state(g, deadline, diag, runs);
+	return r == VP_OK ? check_vcpus(g, deadline, diag) : r;
+}
+
+static int drv_arm(void *self, enum vp_after after, struct diag *diag)
+{
+	struct gdb *g = self;
+	uint64_t deadline = clock_in(GDB_CALL_NS);
+	bool runs = false, left = false;
+	int r = check_all(g, deadline, diag, &runs);
+
 	/* What a dead agent left; it may be the reason why the guest is paused. */
 	if (r == VP_OK)
 		r = gdb_stub_clear(g, deadline, diag, &left);
@@ -229,8 +245,10 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 	/* Held already: by the dead. From here on it is ours to let go. */
 	g->sh->held = g->ran && !runs;
 	r = gdb_stub_prepare(g, deadline, diag);
-	if (r < 0 && g->sh->held)
-		(void)let_go_by_monitor(g, NULL);
+	if (r == VP_OK)
+		r = gdb_guard_start(g, put_as_found, diag);
+	if (r < 0)
+		put_as_found(g);
 	return r;
 }
 
@@ -238,11 +256,8 @@ static void drv_disarm(void *self)
 {
 	struct gdb *g = self;
 
-	g->run_again = g->ran;
-	if (g->sh->held)
-		(void)let_go_by_monitor(g, NULL);
-	else
-		(void)!gdb_stub_clear(g, clock_in(GDB_CALL_NS), NULL, NULL);
+	put_as_found(g);
+	gdb_guard_stop(g);
 	gdb_stub_hang_up(g);
 }
 
@@ -285,15 +300,23 @@ static int call_stub(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
 }
 
 /*
- * The guest is held, but it was not the stub that stopped it: an operator has since it was armed,
- * and wants it to stay so, or it has come to an end.
+ * No stop reply came. From QEMU 8.1 on none does (gdbstub.c, allow_stop_reply), so the monitor is
+ * asked: its event STOP, after those that were there before the call, says that the call stopped a
+ * guest that ran. Otherwise it was held already: an operator has stopped it since it was armed, and
+ * wants it to stay so, or it has come to an end. Whatever the events said, it must not run.
  */
-static int held_by_another(struct gdb *g, uint64_t deadline, struct diag *diag)
+static int look_who_holds(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	bool runs = false;
+	bool ours = gdb_event_came(g, "STOP", clock_in(STOP_WAIT_NS)), runs = true;
+	int r;
 
-	g->run_again = false;
-	return check_state(g, deadline, diag, &runs);
+	g->sh->leave = !ours;
+	g->run_again = ours;
+	r = check_state(g, deadline, diag, &runs);
+	if (r == VP_OK && runs)
+		return diag_set(diag, VP_E_PROTO, "%s: QEMU's gdbstub does not hold the guest",
+				g->name);
+	return r;
 }
 
 static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
@@ -303,10 +326,12 @@ static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 	bool by_the_dead = g->sh->held, stopped = false;
 	int r;
 
+	g->sh->leave = false;
 	g->run_again = g->ran;
+	gdb_events_forget(g);
 	r = call_stub(g, limit, diag, &stopped);
 	if (r == VP_OK && g->ran && !by_the_dead && !stopped)
-		r = held_by_another(g, limit, diag);
+		r = look_who_holds(g, limit, diag);
 	return r < 0 ? give_back(g, r, diag) : VP_OK;
 }
 
@@ -320,7 +345,7 @@ static int drv_takeover(void *self, struct diag *diag)
 	bool stopped;
 	int r;
 
-	g->run_again = g->ran;
+	g->run_again = g->ran && !g->sh->leave;
 	r = gdb_reconnect(g, clock_in(GDB_SURE_NS), diag);
 	if (r == VP_OK)
 		r = call_stub(g, clock_in(GDB_SURE_NS), diag, &stopped);

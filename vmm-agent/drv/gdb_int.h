@@ -23,7 +23,9 @@
 struct gdb_shared {
 	bool ready; /* QEMU's stub listens on our socket */
 	bool calling; /* inside a monitor command: set after its caller died, the stream is mid-reply */
+	bool armed;      /* until an orderly disarm or close: the guard goes by it */
 	bool held;       /* from before the stub is called until the guest is known to run */
+	bool leave;      /* an operator stopped it after it was armed, and wants it to stay so */
 	unsigned serial; /* of the character device */
 	/* learned at the first hold */
 	bool learned;
@@ -50,6 +52,8 @@ struct gdb {
 	struct rsp rsp;
 	size_t packet_max; /* bytes of a request's payload that QEMU takes */
 	/* armed */
+	pid_t guard;
+	int guard_pipe; /* its writing end, -1; every fork keeps it open as long as it lives */
 	bool ran;       /* when armed: let it run at the end */
 	bool run_again; /* the same for the present hold */
 };
@@ -90,5 +94,10 @@ int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline,
 		  struct arch_regs *ret) VP_MUST_USE;
 int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len,
 		   uint64_t deadline) VP_MUST_USE;
+
+/* gdb_guard.c: the process that lets the guest go when every other one is dead, by calling let_go. */
+int gdb_guard_start(struct gdb *g, void (*let_go)(struct gdb *g), struct diag *diag) VP_MUST_USE;
+/* An orderly end: the guard goes without doing anything. Idle without a guard. */
+void gdb_guard_stop(struct gdb *g);
 
 #endif

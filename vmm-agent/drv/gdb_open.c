@@ -15,6 +15,7 @@ void gdb_destroy(struct gdb *g)
 {
 	if (!g)
 		return;
+	gdb_guard_stop(g);
 	gdb_stub_hang_up(g);
 	gdb_stub_forget(g);
 	qmp_close(g->q);
@@ -267,6 +268,7 @@ int gdb_create(const char *name, const char *path, struct diag *diag, struct gdb
 	g->sh = shared;
 	g->fd = -1;
 	g->door = -1;
+	g->guard_pipe = -1;
 	snprintf(g->name, sizeof(g->name), "%s", name);
 	r = connect_to(g, path, diag);
 	if (r == VP_OK)
