@@ -42,6 +42,8 @@ enum {
 	RO_NAMES = 0x1008,
 	RO_TOKENS = 0x4000,
 	RO_INDEX = 0x5000,
+	RO_EXPORTS = 0x5400, /* arm64; names behind them */
+	RO_STRINGS = 0x5800,
 	RO_OFFSETS = 0x6000,
 	RO_BASE = 0x7000,
 	RO_BUILD_ID = 0x7100,
@@ -373,6 +375,42 @@ static void build_symbols(struct guestimg *img)
 	img->n_symbols = s.n;
 }
 
+/* --- exported variables ---------------------------------------------------------------------------------- */
+
+void guestimg_export(const struct guestimg *img, unsigned i, uint64_t value, uint64_t name)
+{
+	uint64_t at = img->exports.v + 12 * i;
+	uint8_t *p = guestimg_at(img, vp_gva(at));
+
+	vp_st32(p, (uint32_t)(value - at));
+	vp_st32(p + 4, (uint32_t)(name - at - 4));
+	vp_st32(p + 8, (uint32_t)(img->rodata.v + RO_STRINGS - at - 8)); /* "" */
+}
+
+/* __ksymtab, and __ksymtab_gpl right behind it. */
+static void build_exports(struct guestimg *img)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} all[GUESTIMG_EXPORTS] = {
+		{"guest_func0", img->func[0].v},       {"guest_func1", img->func[1].v},
+		{"guest_func2", img->func[2].v},       {"guest_func3", img->func[3].v},
+		{"init_task", img->data.v + D_TASK},   {"jiffies", img->data.v + D_STATE},
+		{"cpu_number", img->init.v + 0x20040}, {"guest_constant", img->rodata.v + RO_NOTE},
+		{"guest_func4", img->func[4].v},       {"guest_func5", img->func[5].v},
+		{"guest_func6", img->func[6].v},       {"guest_func7", img->func[7].v},
+	};
+	uint64_t name = img->rodata.v + RO_STRINGS + 1;
+
+	img->exports = vp_gva(img->rodata.v + RO_EXPORTS);
+	for (unsigned i = 0; i < GUESTIMG_EXPORTS; i++) {
+		strcpy(guestimg_at(img, vp_gva(name)), all[i].name);
+		guestimg_export(img, i, all[i].value, name);
+		name += strlen(all[i].name) + 1;
+	}
+}
+
 /* --- VMCOREINFO ------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void line(char *page, const char *fmt, ...)
@@ -496,8 +534,10 @@ static void build_data(struct guestimg *img)
 	vp_st32(note + 8, 3); /* NT_GNU_BUILD_ID */
 	memcpy(note + 12, "GNU", 4);
 	memcpy(note + 16, build_id, sizeof(build_id));
-	if (!is_x86(img))
+	if (!is_x86(img)) {
+		build_exports(img);
 		return;
+	}
 	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), build_id, sizeof(build_id));
 	st(img, vp_gva(data + D_TASK + GUESTBTF_CANARY), img->opts.canary);
 	vp_st32(guestimg_at(img, vp_gva(data + D_PANIC_CPU)), 0xffffffff);

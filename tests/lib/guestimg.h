@@ -2,7 +2,7 @@
 /*
  * A Linux kernel of 10 MiB that never ran, in the memory of a fake guest: page tables, VMCOREINFO,
  * kallsyms, functions with patchable entries, a cave, and on x86-64 BTF, ftrace records and data
- * symbols (arm64 has none of these, as Debian's kernel has not).
+ * symbols (arm64 has none of these, as Debian's kernel has not, but a table of exports).
  *
  *   struct fake *f = fake_create(arch_get(ARCH_X86_64), 2);
  *   struct guestimg img;
@@ -25,6 +25,7 @@
 
 #define GUESTIMG_FUNCS     8
 #define GUESTIMG_FUNC_SIZE 64
+#define GUESTIMG_EXPORTS   12
 #define GUESTIMG_RAM       (16ull << 20)
 
 struct guestimg_opts {
@@ -56,6 +57,7 @@ struct guestimg {
 	vp_gpa_t root;
 	vp_gpa_t flags[GUESTIMG_FUNCS]; /* of func[i]'s ftrace record; x86-64 */
 	vp_gpa_t text_mutex, ftrace_lock, panic_cpu, system_state; /* x86-64 */
+	vp_gva_t exports; /* arm64: two tables, one behind the other, of 6 entries each */
 	unsigned n_symbols;
 	uint64_t next_table; /* private */
 };
@@ -73,6 +75,9 @@ vp_gva_t guestimg_linear(const struct guestimg *img, vp_gpa_t at);
 /* Registers an ftrace_ops with handler func that traces `only`, or everything when only.v is 0.
  * x86-64. One at a time. */
 void guestimg_add_ops(const struct guestimg *img, vp_gva_t only, vp_gva_t func);
+
+/* Makes entry i of the tables of exports say that the name at `name` is at value. arm64. */
+void guestimg_export(const struct guestimg *img, unsigned i, uint64_t value, uint64_t name);
 
 /* Rewrites one KEY=value line of VMCOREINFO; value NULL takes the line out. */
 void guestimg_vmcoreinfo_set(const struct guestimg *img, const char *key, const char *value);

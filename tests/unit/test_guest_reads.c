@@ -91,6 +91,178 @@ static void test_sym_ambiguous_names_list_their_addresses(void **state)
 	}
 }
 
+/* --- exported variables -------------------------------------------------------------------------- */
+
+static void expect_var(struct world *w, const char *name, char type, uint64_t at)
+{
+	struct guest_sym sym;
+	int r = guest_sym(w->g, name, 0, &w->diag, &sym);
+
+	if (r < 0)
+		fail_msg("%s", w->diag.text);
+	assert_string_equal(sym.name, name);
+	assert_true(sym.addr.v == at && sym.type == type && sym.size == 0);
+}
+
+static void expect_no_var(struct world *w, const char *name, const char *words)
+{
+	struct guest_sym sym;
+
+	assert_int_equal(guest_sym(w->g, name, 0, &w->diag, &sym), VP_E_SYM_UNKNOWN);
+	if (!strstr(w->diag.text, words))
+		fail_msg("%s", w->diag.text);
+}
+
+static void open_again(struct world *w)
+{
+	guest_close(w->g);
+	w->g = NULL;
+	if (guest_open(w->t, GUEST_MAY_HOLD, &w->diag, &w->g) != VP_OK)
+		fail_msg("%s", w->diag.text);
+}
+
+static uint64_t name_of(const struct world *w, unsigned i)
+{
+	const uint8_t *p = guestimg_at(&w->img, vp_gva(w->img.exports.v + 12 * i + 4));
+
+	return w->img.exports.v + 12 * i + 4 + (uint64_t)(int64_t)(int32_t)vp_ld32(p);
+}
+
+static void test_exported_variables_are_symbols(void **state)
+{
+	struct world *w = *state;
+	struct guest_sym sym;
+
+	expect_var(w, "init_task", 'D', w->img.data.v + 0x1000);
+	expect_var(w, "jiffies", 'D', w->img.data.v + 0x2084);
+	expect_var(w, "guest_constant", 'R', w->img.rodata.v + 0x7200);
+	expect_var(w, "cpu_number", 'D', w->img.init.v + 0x20040); /* per-CPU: not mapped */
+	assert_int_equal(guest_sym(w->g, "init_task", 1, &w->diag, &sym), VP_OK);
+	assert_int_equal(guest_sym(w->g, "init_task", 2, &w->diag, &sym), VP_E_SYM_UNKNOWN);
+	expect_no_var(w, "not_exported", "exports no such variable");
+	/* Functions stay as kallsyms has them. */
+	assert_int_equal(guest_sym(w->g, "guest_func4", 0, &w->diag, &sym), VP_OK);
+	assert_true(sym.type == 'T' && sym.size == GUESTIMG_FUNC_SIZE);
+}
+
+static void test_exported_variable_outside_the_image_is_refused(void **state)
+{
+	struct world *w = *state;
+
+	/* not mapped, and mapped memory lies between it and init */
+	guestimg_export(&w->img, 5, w->img.init.v + (128u << 20), name_of(w, 5));
+	open_again(w);
+	expect_no_var(w, "jiffies", "not in its image");
+	expect_var(w, "init_task", 'D', w->img.data.v + 0x1000);
+	/* not in reach of an image at all: no entry, so the row ends there and is too short */
+	guestimg_export(&w->img, 5, w->img.text.v - 0x1000, name_of(w, 5));
+	open_again(w);
+	expect_no_var(w, "jiffies", "");
+}
+
+static void test_exports_that_contradict_kallsyms_are_not_used(void **state)
+{
+	struct world *w = *state;
+
+	guestimg_export(&w->img, 9, w->img.func[4].v, name_of(w, 9));
+	open_again(w);
+	expect_no_var(w, "init_task", "not as expected");
+	expect_no_var(w, "cpu_number", "not as expected");
+}
+
+static void test_exports_out_of_order_are_not_used(void **state)
+{
+	struct world *w = *state;
+	uint64_t a = name_of(w, 4), b = name_of(w, 5);
+
+	guestimg_export(&w->img, 4, w->img.data.v + 0x2084, b);
+	guestimg_export(&w->img, 5, w->img.data.v + 0x1000, a);
+	open_again(w);
+	expect_no_var(w, "init_task", "not as expected");
+	/* one name in both tables */
+	guestimg_export(&w->img, 4, w->img.data.v + 0x1000, a);
+	guestimg_export(&w->img, 5, w->img.data.v + 0x2084, b);
+	guestimg_export(&w->img, 6, w->img.data.v + 0x1000, a);
+	open_again(w);
+	expect_no_var(w, "init_task", "not as expected");
+}
+
+static void test_exports_with_a_name_outside_end_there(void **state)
+{
+	struct world *w = *state;
+
+	guestimg_export(&w->img, 6, w->img.data.v, w->img.data.v + 0x100); /* not a constant */
+	open_again(w);
+	expect_no_var(w, "cpu_number", "exports no such variable");
+	expect_var(w, "init_task", 'D', w->img.data.v + 0x1000);
+	/* a name that never ends */
+	memset(guestimg_at(&w->img, vp_gva(w->img.rodata.v + 0x20000)), 'a', 0x10000);
+	guestimg_export(&w->img, 6, w->img.data.v, w->img.rodata.v + 0x20000);
+	open_again(w);
+	expect_no_var(w, "cpu_number", "exports no such variable");
+	/* a name that is none */
+	strcpy(guestimg_at(&w->img, vp_gva(w->img.rodata.v + 0x20000)), "cpu\x1b[2J");
+	open_again(w);
+	expect_no_var(w, "cpu_number", "exports no such variable");
+}
+
+static void test_exports_without_functions_are_not_a_table(void **state)
+{
+	struct world *w = *state;
+
+	/* three functions are left in each of the two */
+	guestimg_export(&w->img, 3, 0, name_of(w, 3));
+	guestimg_export(&w->img, 8, 0, name_of(w, 8));
+	open_again(w);
+	expect_no_var(w, "init_task", "not as expected");
+}
+
+/* n entries, in order and of valid names, in place of the tables. */
+static void fill_with_exports(struct world *w, unsigned n)
+{
+	struct guestimg img = w->img;
+
+	img.exports = vp_gva(img.rodata.v + 0x20000);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t name = img.rodata.v + 0x110000 + 8ull * i;
+
+		snprintf(guestimg_at(&img, vp_gva(name)), 8, "h%06u", i);
+		if (i < 4)
+			guestimg_export(&img, i, img.func[i].v, name_of(w, i));
+		else
+			guestimg_export(&img, i, img.data.v, name);
+	}
+	memset(guestimg_at(&w->img, w->img.exports), 0, 12ul * GUESTIMG_EXPORTS);
+}
+
+static void test_exports_without_end_are_not_used(void **state)
+{
+	struct world *w = *state;
+
+	fill_with_exports(w, 80000);
+	open_again(w);
+	expect_no_var(w, "h000100", "not as expected");
+}
+
+static void test_exports_of_one_table_do(void **state)
+{
+	struct world *w = *state;
+
+	fill_with_exports(w, 60000);
+	open_again(w);
+	expect_var(w, "h000100", 'D', w->img.data.v);
+	expect_var(w, "h059999", 'D', w->img.data.v);
+	expect_no_var(w, "h060000", "exports no such variable");
+}
+
+static void test_exports_are_not_asked_where_kallsyms_has_data(void **state)
+{
+	struct world *w = *state;
+
+	assert_true(guest_info(w->g)->data_symbols);
+	expect_no_var(w, "cpu_number", "no such symbol");
+}
+
 static void test_sym_at_address(void **state)
 {
 	struct world *w = *state;
@@ -450,6 +622,15 @@ int main(void)
 		BOTH(test_sym_by_name),
 		BOTH(test_sym_ambiguous_names_list_their_addresses),
 		BOTH(test_sym_at_address),
+		ARM64(test_exported_variables_are_symbols),
+		ARM64(test_exported_variable_outside_the_image_is_refused),
+		ARM64(test_exports_that_contradict_kallsyms_are_not_used),
+		ARM64(test_exports_out_of_order_are_not_used),
+		ARM64(test_exports_with_a_name_outside_end_there),
+		ARM64(test_exports_without_functions_are_not_a_table),
+		ARM64(test_exports_without_end_are_not_used),
+		ARM64(test_exports_of_one_table_do),
+		X86(test_exports_are_not_asked_where_kallsyms_has_data),
 		BOTH(test_sym_each_gives_all_and_stops_when_told),
 		BOTH(test_sym_clones_leave_cold_parts_out),
 		BOTH(test_memory_is_what_the_tables_say),

@@ -60,18 +60,24 @@ int guest_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs,
 
 struct guest_sym {
 	vp_gva_t addr;
-	uint64_t size; /* to the next symbol of another address */
+	uint64_t size; /* to the next symbol of another address; 0 where that is not known */
 	char type;     /* nm's letter; '?' is never given */
 	char name[GUEST_NAME_MAX];
 };
 
-/* The symbol of that name. sympos as livepatch has it: 0 = must be unique (VP_E_SYM_AMBIGUOUS
- * otherwise, words list the addresses), N = the Nth of that name in address order. */
+/*
+ * The symbol of that name. sympos as livepatch has it: 0 = must be unique (VP_E_SYM_AMBIGUOUS
+ * otherwise, words list the addresses), N = the Nth of that name in address order.
+ *
+ * A kernel without data symbols (info.data_symbols false) is asked for its exported variables too:
+ * the entry of __ksymtab or __ksymtab_gpl of that name, as type 'D' ('R' where it is a constant),
+ * size 0. A per-CPU variable's address is the one that code uses, not memory to be read.
+ */
 int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *diag,
 	      struct guest_sym *ret) VP_MUST_USE;
 /* The symbol that at lies in. VP_E_SYM_UNKNOWN outside all. */
 int guest_sym_at(struct guest *g, vp_gva_t at, struct guest_sym *ret) VP_MUST_USE;
-/* All, in kallsyms order; stops at and returns the first non-zero of fn. */
+/* All of kallsyms, in its order; stops at and returns the first non-zero of fn. */
 int guest_sym_each(struct guest *g, int (*fn)(void *ctx, const struct guest_sym *sym),
 		   void *ctx) VP_MUST_USE;
 /* Compiler clones of a function (NAME.constprop.N, NAME.isra.N, NAME.part.N, NAME.cold excepted):

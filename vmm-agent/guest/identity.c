@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * What is read once from the kernel's constants: BTF, and what tells one boot from another.
+ * What is read once from the kernel's constants: BTF, exported variables, and what tells one boot
+ * from another.
  *
  * The boot identity is made of values that the kernel chose while it booted and does not change
  * afterwards: where image and page tables lie, where the linear map, vmalloc and vmemmap begin
@@ -114,45 +115,22 @@ static void btf_by_magic(struct guest *g, const struct guest_ro *ro)
 	}
 }
 
-/* --- an exported variable, where kallsyms has none -------------------------------------------------------- */
+/* --- exported variables, where kallsyms has none ---------------------------------------------------------- */
 
-/*
- * The entry of __ksymtab whose name lies at `name`: two words, each the distance from itself
- * (include/linux/export-internal.h, struct kernel_symbol) to the value and to the name.
- */
-static bool exported_at(const struct guest_ro *ro, size_t name, uint64_t *ret)
+static void take_exports(struct guest *g, const struct guest_ro *ro)
 {
-	for (size_t i = 4; i + 4 <= ro->len; i += 4) {
-		int64_t to_name = (int32_t)vp_ld32(ro->p + i);
+	struct exports_raw raw = {
+		.p = ro->p,
+		.len = ro->len,
+		.start = ro->start,
+		.image = g->info.text.v,
+		.image_len = GUEST_IMAGE_MAX,
+		.percpu_len = g->layout->percpu_len,
+	};
 
-		if ((int64_t)i + to_name != (int64_t)name)
-			continue;
-		*ret = ro->start + i - 4 + (uint64_t)(int64_t)(int32_t)vp_ld32(ro->p + i - 4);
-		return true;
-	}
-	return false;
-}
-
-static bool exported(const struct guest_ro *ro, const char *name, uint64_t *ret)
-{
-	char needle[64];
-	size_t n = strlen(name);
-	const uint8_t *at = ro->p;
-
-	if (n + 2 > sizeof(needle))
-		return false;
-	needle[0] = '\0';
-	memcpy(needle + 1, name, n + 1);
-	/* The same string stands in other places too (BTF); only one of them is in a table. */
-	for (unsigned tries = 0; tries < 8; tries++) {
-		at = memmem(at, ro->len - (size_t)(at - ro->p), needle, n + 2);
-		if (!at)
-			return false;
-		at++;
-		if (exported_at(ro, (size_t)(at - ro->p), ret))
-			return true;
-	}
-	return false;
+	/* Without the table a name is refused where it is asked for; nothing else needs it. */
+	if (exports_find(&raw, &g->ks, &g->exports) < 0)
+		g->exports = (struct exports){0};
 }
 
 /* --- boot identity ------------------------------------------------------------------------------------------ */
@@ -204,19 +182,15 @@ static void mix_linear_map(struct guest *g, struct mix *m)
 		mix64(m, phys);
 }
 
-static void mix_canary(struct guest *g, struct mix *m, const struct guest_ro *ro)
+static void mix_canary(struct guest *g, struct mix *m)
 {
-	uint64_t task = 0;
-	vp_gva_t at;
+	struct guest_sym task;
 	uint32_t off;
 	uint8_t raw[8];
 
-	if (guest_sym_addr(g, "init_task", &at))
-		task = at.v;
-	else if (ro->p)
-		(void)exported(ro, "init_task", &task);
-	if (task && btf_member(&g->btf, "task_struct", "stack_canary", &off) &&
-	    guest_read(g, vp_gva(task + off), raw, sizeof(raw)) == VP_OK)
+	if (btf_member(&g->btf, "task_struct", "stack_canary", &off) &&
+	    guest_sym(g, "init_task", 0, NULL, &task) == VP_OK &&
+	    guest_read(g, vp_gva(task.addr.v + off), raw, sizeof(raw)) == VP_OK)
 		mix(m, raw, sizeof(raw));
 }
 
@@ -226,10 +200,12 @@ void guest_identify(struct guest *g, struct mem_cache *cache)
 	struct guest_ro ro = {0};
 	vp_gva_t at;
 
-	if (guest_sym_addr(g, "__start_BTF", &at))
+	if (guest_sym_addr(g, "__start_BTF", &at)) {
 		btf_by_symbol(g, at);
-	else if (!g->info.data_symbols && guest_ro_read(g, cache, &ro) == VP_OK)
+	} else if (!g->info.data_symbols && guest_ro_read(g, cache, &ro) == VP_OK) {
 		btf_by_magic(g, &ro);
+		take_exports(g, &ro);
+	}
 	mix(&m, g->info.build_id, g->info.build_id_len);
 	mix64(&m, g->info.text.v);
 	mix64(&m, g->voffset);
@@ -239,7 +215,7 @@ void guest_identify(struct guest *g, struct mem_cache *cache)
 	mix_var(g, &m, "vmemmap_base");
 	mix_var(g, &m, "vmcoreinfo_data");
 	mix_linear_map(g, &m);
-	mix_canary(g, &m, &ro);
+	mix_canary(g, &m);
 	guest_ro_deinit(&ro);
 	vp_st64(g->info.boot_id, m.a);
 	vp_st64(g->info.boot_id + 8, m.b);

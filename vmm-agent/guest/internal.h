@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "vmm-agent/guest/btf.h"
+#include "vmm-agent/guest/exports.h"
 #include "vmm-agent/guest/guest.h"
 #include "vmm-agent/guest/kallsyms.h"
 #include "vmm-agent/guest/vmcoreinfo.h"
@@ -30,6 +31,7 @@ struct guest_layout {
 	bool one_root; /* every vCPU's kernel root is the kernel's own, not a process's copy */
 	const struct guest_reserved *reserved;
 	size_t n_reserved;
+	uint64_t percpu_len; /* symbols of per-CPU variables lie below, outside the image; or 0 */
 };
 const struct guest_layout *guest_layout(enum arch_id id);
 
@@ -52,6 +54,7 @@ struct guest {
 	struct guest_range panic; /* the function panic(); len 0: not there */
 	vp_gpa_t panic_cpu;       /* v 0: not there */
 	struct btf btf;           /* n_types 0: none */
+	struct exports exports;   /* n 0: none, or kallsyms has data symbols */
 };
 
 /* --- memory.c ------------------------------------------------------------------------------- */
@@ -117,7 +120,7 @@ struct guest_ro {
 int guest_ro_read(struct guest *g, struct mem_cache *cache, struct guest_ro *ret) VP_MUST_USE;
 void guest_ro_deinit(struct guest_ro *ro);
 
-/* Finds BTF and fills info.boot_id. */
+/* Finds BTF and exported variables, fills info.boot_id. */
 void guest_identify(struct guest *g, struct mem_cache *cache);
 
 #endif

@@ -446,6 +446,7 @@ static void destroy(struct guest *g)
 		return;
 	kallsyms_deinit(&g->ks);
 	btf_deinit(&g->btf);
+	exports_deinit(&g->exports);
 	free(g);
 }
 

@@ -6,7 +6,8 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
-#define WORDS_ADDRESSES 6 /* of an ambiguous name, in its sentence */
+#define WORDS_ADDRESSES 6           /* of an ambiguous name, in its sentence */
+#define INIT_MAX        (64u << 20) /* no kernel gives back more: 6.1 has some 8 MiB */
 
 static void fill(const struct guest *g, size_t i, struct guest_sym *ret)
 {
@@ -35,6 +36,85 @@ static int say_ambiguous(const struct guest *g, const char *name, struct diag *d
 			name, n, list, n > WORDS_ADDRESSES ? " ..." : "");
 }
 
+/*
+ * A per-CPU variable is named by where its first value was: beside the init text, in what the kernel
+ * gave back when it had booted and does not map any longer.
+ */
+static int given_back(struct guest *g, uint64_t at)
+{
+	uint64_t page = 1ull << g->info.mmu.granule_log, init = g->init_text.start;
+	uint64_t lo = (at < init ? at : init) & ~(page - 1), hi = at < init ? init : at;
+	struct mem_cache *cache;
+	struct arch_xlate x;
+	int r = VP_E_UNMAPPED;
+
+	if (g->init_text.len == 0 || hi - lo > INIT_MAX)
+		return VP_E_UNMAPPED;
+	cache = mem_cache_create(g->t);
+	if (!cache)
+		return VP_E_NOMEM;
+	for (; r == VP_E_UNMAPPED && lo <= hi; lo += page)
+		r = mem_walk(g->t, cache, &g->info.mmu, vp_gva(lo), MEM_KERNEL, &x);
+	mem_cache_destroy(cache);
+	if (guest_err_is_fatal(r))
+		return r;
+	return r == VP_OK ? VP_E_UNMAPPED : VP_OK;
+}
+
+/* What an exported variable's address is: 'D' or 'R', or a negative error. */
+static int kind_of(struct guest *g, uint64_t at)
+{
+	struct arch_xlate x;
+	int r;
+
+	if (at < g->layout->percpu_len)
+		return 'D';
+	r = mem_walk(g->t, NULL, &g->info.mmu, vp_gva(at), MEM_KERNEL, &x);
+	if (r == VP_OK && x.gpa.v == at - g->voffset)
+		return x.writable ? 'D' : 'R';
+	if (r == VP_E_UNMAPPED)
+		r = given_back(g, at);
+	else if (r == VP_OK)
+		r = VP_E_UNMAPPED;
+	return r < 0 ? r : 'D';
+}
+
+/* The table's word is checked against the page tables: what it gives is of the kernel's image, as
+ * it is mapped now, or a per-CPU variable's place there. */
+static int exported(struct guest *g, const char *name, struct diag *diag, struct guest_sym *ret)
+{
+	uint64_t at;
+	int kind;
+
+	if (g->info.data_symbols)
+		return diag_set(diag, VP_E_SYM_UNKNOWN, "%s: the guest kernel has no such symbol",
+				name);
+	if (g->exports.n == 0)
+		return diag_set(
+			diag, VP_E_SYM_UNKNOWN,
+			"%s: the guest kernel has no such function, and its variables cannot "
+			"be found: it was built without KALLSYMS_ALL, and its table of exports "
+			"is not as expected",
+			name);
+	if (!exports_addr(&g->exports, name, &at))
+		return diag_set(
+			diag, VP_E_SYM_UNKNOWN,
+			"%s: the guest kernel has no such function and exports no such variable "
+			"(it was built without KALLSYMS_ALL: others cannot be found)",
+			name);
+	kind = kind_of(g, at);
+	if (kind < 0)
+		return diag_set(diag, guest_err_is_fatal(kind) ? kind : VP_E_SYM_UNKNOWN,
+				"%s: the guest kernel exports it at %#" PRIx64
+				", which is not in its image: nothing of that name can be used",
+				name, at);
+	ret->addr = vp_gva(at);
+	ret->size = 0;
+	ret->type = (char)kind;
+	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	return VP_OK;
+}
+
 int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *diag,
 	      struct guest_sym *ret)
 {
@@ -52,8 +132,7 @@ int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *d
 				"%s: the guest kernel has no symbol number %u of that name", name,
 				sympos);
 	if (i == g->ks.n)
-		return diag_set(diag, VP_E_SYM_UNKNOWN, "%s: the guest kernel has no such symbol",
-				name);
+		return exported(g, name, diag, ret);
 	fill(g, i, ret);
 	return VP_OK;
 }
