@@ -146,8 +146,8 @@ fmt:
 	$(Q)git ls-files '*.c' '*.h' | xargs -r clang-format -i
 
 tidy:
-	$(Q)printf '%s\n' $(LIB_SRCS) $(CLI_SRCS) | xargs -P 2 -n 4 sh -c \
-		'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu11 $(PKG_CFLAGS) 2>/dev/null' sh
+	$(Q)printf '%s\n' $(LIB_SRCS) $(CLI_SRCS) | xargs -P 2 -I@ \
+		clang-tidy --quiet @ -- $(CPPFLAGS) -std=gnu11 $(PKG_CFLAGS) 2>/dev/null
 
 cppcheck:
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --enable=warning,portability \

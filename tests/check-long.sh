@@ -8,7 +8,7 @@ export SCALE=${SCALE:-20} FUZZ_SECONDS=${FUZZ_SECONDS:-40}
 
 row build 600 make -j"$(nproc)" all tools O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do
-  row "long/$arch/fetch" 600 tests/linux/fetch.sh "$arch"
+  row "fetch/$arch" 600 tests/linux/fetch.sh "$arch"
   for f in tests/linux/row_*.sh; do
     t=$(basename "$f" .sh)
     grep -q '^# scales' "$f" || continue

@@ -12,22 +12,25 @@ export SCALE=${SCALE:-2}
 jobs=$(nproc)
 
 row build 600 make -j"$jobs" all units tools O="$O"
+for arch in ${ARCHES:-amd64 arm64}; do
+  row "fetch/$arch" 600 tests/linux/fetch.sh "$arch"
+done
 row lint 120 tests/lint.sh
 row freestanding 120 tests/rows/freestanding.sh
 row cppcheck 300 tests/rows/static.sh cppcheck
-row tidy 600 tests/rows/static.sh clang-tidy
+row tidy 900 tests/rows/static.sh clang-tidy
 row install 120 tests/rows/install.sh
 row killstep 60 tests/rows/killstep.sh
 row deps 60 tests/rows/deps.sh
 
 for f in tests/unit/test_*.c; do
   t=$(basename "$f" .c)
-  row "unit/$t" 120 tests/rows/unit.sh "$O/tests/unit/$t"
+  row "unit/$t" 300 tests/rows/unit.sh "$O/tests/unit/$t"
 done
 row build-san 900 make -j"$jobs" SAN=address,undefined O="$O/san" all units
 for f in tests/unit/test_*.c; do
   t=$(basename "$f" .c)
-  row "san/$t" 240 tests/rows/unit.sh "$O/san/tests/unit/$t"
+  row "san/$t" 600 tests/rows/unit.sh "$O/san/tests/unit/$t"
 done
 row build-fuzz 900 tests/rows/fuzz.sh build
 for f in tests/fuzz/fuzz_*.c; do
@@ -37,7 +40,6 @@ for f in tests/fuzz/fuzz_*.c; do
 done
 
 for arch in ${ARCHES:-amd64 arm64}; do
-  row "linux/$arch/fetch" 600 tests/linux/fetch.sh "$arch"
   for f in tests/linux/row_*.sh; do
     t=$(basename "$f" .sh)
     row "linux/$arch/${t#row_}" 600 "$f" "$arch"
