@@ -19,6 +19,7 @@ struct vp_driver {
 	int (*find_pages)(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag); /* NULL: target.c reads page by page */
 	int (*peek_regs)(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag);
+	int (*check)(void *self, struct diag *diag); /* NULL: arm alone can tell */
 	int (*arm)(void *self, enum vp_after after, struct diag *diag);
 	void (*disarm)(void *self);
 	int (*pause)(void *self, uint64_t deadline, struct diag *diag);

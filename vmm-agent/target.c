@@ -289,6 +289,11 @@ int vp_peek_regs(struct vp_target *t, unsigned vcpu, struct arch_regs *ret, stru
 	return regs_ret(r, &got, ret);
 }
 
+int vp_check(struct vp_target *t, struct diag *diag)
+{
+	return t->driver->check ? t->driver->check(t->self, diag) : VP_OK;
+}
+
 int vp_arm(struct vp_target *t, enum vp_after after, struct diag *diag)
 {
 	const struct vp_ram *ram;

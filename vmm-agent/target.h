@@ -107,6 +107,8 @@ enum vp_after {
 	VP_AFTER_RUN,      /* resume: a dead agent left it held (recover) */
 };
 
+/* Whether vp_arm would refuse: changes nothing, neither in the guest nor in its VMM. */
+int vp_check(struct vp_target *t, struct diag *diag) VP_MUST_USE;
 /* Refuses a guest that is migrating, ending or being debugged. */
 int vp_arm(struct vp_target *t, enum vp_after after, struct diag *diag) VP_MUST_USE;
 void vp_disarm(struct vp_target *t);

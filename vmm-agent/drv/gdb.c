@@ -228,6 +228,13 @@ static int check_all(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
 	return r == VP_OK ? check_vcpus(g, deadline, diag) : r;
 }
 
+static int drv_check(void *self, struct diag *diag)
+{
+	bool runs;
+
+	return check_all(self, clock_in(GDB_CALL_NS), diag, &runs);
+}
+
 static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct gdb *g = self;
@@ -240,6 +247,7 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 		r = gdb_stub_clear(g, deadline, diag, &left);
 	if (r < 0)
 		return r;
+	g->sh->leave = false;
 	g->ran = runs || left || after == VP_AFTER_RUN;
 	g->run_again = g->ran;
 	/* Held already: by the dead. From here on it is ours to let go. */
@@ -435,6 +443,7 @@ static const struct vp_driver driver = {
 	.read = drv_read,
 	.find_pages = drv_find_pages,
 	.peek_regs = drv_peek_regs,
+	.check = drv_check,
 	.arm = drv_arm,
 	.disarm = drv_disarm,
 	.pause = drv_pause,

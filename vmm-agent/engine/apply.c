@@ -138,8 +138,10 @@ static int carry_out(struct session *s)
 	if (!s->plan.txn)
 		return VP_OK;
 	r = report_edits(s);
-	if (r < 0 || s->opts->dry_run)
+	if (r < 0)
 		return r;
+	if (s->opts->dry_run)
+		return vp_check(s->t, s->diag);
 	return eng_change_run(&change, s->diag, s->plan.report);
 }
 

@@ -39,6 +39,7 @@
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/engine/vmm.h"
 
+#define POLL_US   1000 /* where no descriptor was left for a pidfd */
 #define REPAIRS   3
 #define REPAIR_NS (2 * CLOCK_NS_PER_SEC) /* no deadline of the user's: it must come to an end */
 
@@ -140,18 +141,26 @@ static void expire(struct eng_progress *prog)
 		now = phase(prog);
 }
 
+/* The holder is ours and not reaped yet: its pid cannot be anybody else's. */
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+}
+
 /* True when the holder came to its end by itself, false when it had to be killed. */
 static bool watch(pid_t pid, struct eng_progress *prog, uint64_t until)
 {
 	int pidfd = pidfd_open(pid, 0);
-	siginfo_t info = {0};
 	bool gone;
 
-	/* Without a pidfd there is no waiting for a deadline; the holder is ours and not reaped, so
-	 * its pid can still not be anybody else's. */
 	if (pidfd >= 0)
 		await_exit(pidfd, until);
-	gone = waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+	else
+		while (!has_ended(pid) && clock_left(until) > 0)
+			usleep(POLL_US);
+	gone = has_ended(pid);
 	if (!gone) {
 		expire(prog);
 		if (pidfd < 0 || pidfd_send_signal(pidfd, SIGKILL, NULL, 0) < 0)
