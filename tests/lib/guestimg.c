@@ -61,6 +61,7 @@ enum {
 	D_PAGES_START = 0x2090,
 	D_OPS_LIST = 0x2098,
 	D_LIST_END = 0x20a0,
+	D_RETURN_THUNK = 0x20a8,
 	D_VMCI = 0x2100,
 	D_PAGE_OFFSET = 0x2108,
 	D_OPS = 0x2200,     /* one ftrace_ops */
@@ -224,6 +225,7 @@ static void build_text(struct guestimg *img)
 		img->dup[i] = vp_gva(img->text.v + DUP_OFF + i * GUESTIMG_FUNC_SIZE);
 		put_function(img, img->dup[i]);
 	}
+	img->thunk = vp_gva(img->panic.v + 0x400);
 	for (unsigned i = 0; i < 2; i++) {
 		img->tiny[i] = vp_gva(img->panic.v + 0x200 + i * 16);
 		put_function(img, img->tiny[i]);
@@ -273,6 +275,12 @@ static void list_symbols(const struct guestimg *img, struct syms *s)
 	add(s, img->tiny[0].v, "ttiny_func0");
 	add(s, img->tiny[1].v, "ttiny_func1");
 	add(s, img->tiny[1].v + 16, "tafter_tiny");
+	if (x86) {
+		add(s, img->thunk.v, "T__x86_indirect_thunk_rax");
+		add(s, img->thunk.v + 0x20, "T__x86_return_thunk");
+		add(s, img->thunk.v + 0x40, "T__x86_indirect_its_thunk_rax");
+		add(s, img->thunk.v + 0x60, "Tits_return_thunk");
+	}
 	add(s, img->dup[0].v, "tdup_func");
 	add(s, img->dup[1].v, "tdup_func");
 	add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
@@ -302,6 +310,7 @@ static void list_symbols(const struct guestimg *img, struct syms *s)
 		add(s, data + D_PAGES_START, "dftrace_pages_start");
 		add(s, data + D_OPS_LIST, "Dftrace_ops_list");
 		add(s, data + D_LIST_END, "Dftrace_list_end");
+		add(s, data + D_RETURN_THUNK, "Dx86_return_thunk");
 		add(s, data + D_VMCI, "Bvmcoreinfo_data");
 		add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
 		add(s, data + D_ROOT, "Dinit_top_pgt");
@@ -544,6 +553,8 @@ static void build_data(struct guestimg *img)
 	vp_st32(guestimg_at(img, vp_gva(data + D_STATE)), img->opts.booting ? 1 : 3);
 	st(img, vp_gva(data + D_VMCI), guestimg_linear(img, img->vmcoreinfo).v);
 	st(img, vp_gva(data + D_PAGE_OFFSET), X86_LINEAR);
+	img->return_thunk = vp_gva(data + D_RETURN_THUNK);
+	st(img, img->return_thunk, img->thunk.v + 0x20);
 	img->text_mutex = guestimg_gpa(img, vp_gva(data + D_TEXT_MUTEX));
 	img->ftrace_lock = guestimg_gpa(img, vp_gva(data + D_FTRACE_LOCK));
 	img->panic_cpu = guestimg_gpa(img, vp_gva(data + D_PANIC_CPU));

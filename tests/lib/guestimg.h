@@ -50,7 +50,10 @@ struct guestimg {
 	uint64_t cave_len;
 	vp_gva_t func[GUESTIMG_FUNCS]; /* guest_func0 ...: 5-byte nop, or mov x9,x30; nop */
 	vp_gva_t dup[2];               /* both named dup_func */
-	vp_gva_t tiny[2];              /* tiny_func0, tiny_func1: 16 bytes, one behind the other */
+	vp_gva_t thunk; /* x86-64: __x86_indirect_thunk_rax, +0x20 __x86_return_thunk, +0x40 its ITS
+			 * form, +0x60 its_return_thunk */
+	vp_gva_t return_thunk; /* x86-64: the variable x86_return_thunk, the plain thunk in it */
+	vp_gva_t tiny[2];      /* tiny_func0, tiny_func1: 16 bytes, one behind the other */
 	vp_gva_t panic;
 	vp_gva_t uts;
 	vp_gpa_t vmcoreinfo;

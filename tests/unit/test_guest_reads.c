@@ -616,6 +616,61 @@ static void test_site_who_names_what_took_it(void **state)
 #define ARM64(test) cmocka_unit_test_setup_teardown(test, on_arm64, stop)
 #define BOTH(test)  X86(test), ARM64(test)
 
+/* --- what a payload's calls lead to --------------------------------------------------------- */
+
+static int target_of(struct world *w, const char *name, vp_gva_t *ret)
+{
+	struct guest_sym sym;
+
+	assert_int_equal(guest_sym(w->g, name, 0, &w->diag, &sym), VP_OK);
+	return guest_call_target(w->g, &sym, &w->diag, ret);
+}
+
+static void test_payload_returns_as_the_kernel_does(void **state)
+{
+	struct world *w = *state;
+	uint8_t *variable = guestimg_at(&w->img, w->img.return_thunk);
+	vp_gva_t at;
+
+	assert_int_equal(target_of(w, "__x86_return_thunk", &at), VP_OK);
+	assert_int_equal(at.v, w->img.thunk.v + 0x20);
+	vp_st64(variable, w->img.thunk.v + 0x60);
+	assert_int_equal(target_of(w, "__x86_return_thunk", &at), VP_OK);
+	assert_int_equal(at.v, w->img.thunk.v + 0x60);
+	/* data is no thunk */
+	vp_st64(variable, w->img.data.v);
+	assert_int_equal(target_of(w, "__x86_return_thunk", &at), VP_E_UNSUPPORTED);
+	assert_int_equal(target_of(w, "__x86_indirect_thunk_rax", &at), VP_E_UNSUPPORTED);
+}
+
+static void test_payload_branches_by_its_thunks_where_the_kernel_does(void **state)
+{
+	struct world *w = *state;
+	uint8_t *variable = guestimg_at(&w->img, w->img.return_thunk);
+	uint8_t *thunk = guestimg_at(&w->img, w->img.thunk);
+	vp_gva_t at;
+
+	memcpy(thunk, "\xff\xe0\xcc", 3); /* jmp *%rax */
+	assert_int_equal(target_of(w, "__x86_indirect_thunk_rax", &at), VP_OK);
+	assert_int_equal(at.v, w->img.thunk.v);
+	vp_st64(variable, w->img.thunk.v + 0x60);
+	assert_int_equal(target_of(w, "__x86_indirect_thunk_rax", &at), VP_OK);
+	assert_int_equal(at.v, w->img.thunk.v + 0x40);
+	memcpy(thunk, "\xe8\x01\x00", 3); /* a retpoline is no weaker */
+	assert_int_equal(target_of(w, "__x86_indirect_thunk_rax", &at), VP_OK);
+	assert_int_equal(at.v, w->img.thunk.v);
+}
+
+static void test_init_function_is_nothing_to_call(void **state)
+{
+	struct world *w = *state;
+	vp_gva_t at;
+
+	assert_int_equal(target_of(w, "guest_func0", &at), VP_OK);
+	assert_int_equal(at.v, w->img.func[0].v);
+	assert_int_equal(target_of(w, "_sinittext", &at), VP_E_SYM_UNKNOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -646,6 +701,14 @@ int main(void)
 		X86(test_tracer_endless_lists_are_refused),
 		X86(test_quiet_words_are_the_mutexes_owners),
 		BOTH(test_site_who_names_what_took_it),
+		cmocka_unit_test_setup_teardown(test_payload_returns_as_the_kernel_does, on_x86,
+						stop),
+		cmocka_unit_test_setup_teardown(
+			test_payload_branches_by_its_thunks_where_the_kernel_does, on_x86, stop),
+		cmocka_unit_test_setup_teardown(test_init_function_is_nothing_to_call, on_x86,
+						stop),
+		cmocka_unit_test_setup_teardown(test_init_function_is_nothing_to_call, on_arm64,
+						stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

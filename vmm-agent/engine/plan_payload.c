@@ -15,9 +15,7 @@ static int resolve(void *ctx, const char *name, unsigned sympos, struct diag *di
 	struct guest_sym sym;
 	int r = guest_sym(ctx, name, sympos, diag, &sym);
 
-	if (r == VP_OK)
-		*ret = sym.addr;
-	return r;
+	return r == VP_OK ? guest_call_target(ctx, &sym, diag, ret) : r;
 }
 
 /* The edits as the ledger keeps them, in the order in which they are stored. */

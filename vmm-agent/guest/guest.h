@@ -75,6 +75,13 @@ struct guest_sym {
  */
 int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *diag,
 	      struct guest_sym *ret) VP_MUST_USE;
+/*
+ * Where the kernel's own calls to sym lead now that it has rewritten them at boot: sym itself but for
+ * the thunks of x86's mitigations. VP_E_SYM_UNKNOWN for code outside the kernel's text (__init),
+ * VP_E_UNSUPPORTED where it cannot be told.
+ */
+int guest_call_target(struct guest *g, const struct guest_sym *sym, struct diag *diag,
+		      vp_gva_t *ret) VP_MUST_USE;
 /* The symbol that at lies in. VP_E_SYM_UNKNOWN outside all. */
 int guest_sym_at(struct guest *g, vp_gva_t at, struct guest_sym *ret) VP_MUST_USE;
 /* All of kallsyms, in its order; stops at and returns the first non-zero of fn. */
