@@ -71,7 +71,7 @@ static int start_release(void **state, enum arch_id id, const char *release)
 	assert_non_null(mkdtemp(w->dir));
 	snprintf(w->run, sizeof(w->run), "%s/run", w->dir);
 	w->opts = (struct eng_opts){
-		.dirs = {w->dir, w->run}, .window_ns = CLOCK_NS_PER_SEC, .settle_ns = 1};
+		.dirs = {w->dir, w->run}, .window_ns = 10 * CLOCK_NS_PER_SEC, .settle_ns = 1};
 	*state = w;
 	return 0;
 }

@@ -412,7 +412,7 @@ static void test_change_is_wholly_in_place_and_reported(void **state)
 	struct scene *s = scene(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY);
 
 	(void)state;
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_OK);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_OK);
 	assert_true(is_new(s));
 	assert_true(fake_runs(s->f));
 	assert_true(s->report.changed);
@@ -434,7 +434,7 @@ static void test_nothing_is_written_before_everything_is_verified(void **state)
 	for (size_t i = 0; i < sizeof(spoil) / sizeof(spoil[0]); i++) {
 		again(s, false);
 		m[spoil[i]] ^= 0x40;
-		assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_GUEST_CHANGED);
+		assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_GUEST_CHANGED);
 		assert_int_equal(fake_op_calls(s->f, FAKE_WRITE), 0);
 		assert_true(fake_runs(s->f));
 		assert_false(journal_open(s));
@@ -449,15 +449,15 @@ static void test_vcpu_inside_a_site_or_a_held_lock_is_busy(void **state)
 
 	(void)state;
 	fake_regs(s->f, 1)->v[ARCH_REG_PC] = TEXT + SITE_A + 2;
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_SITE_IN_USE);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_SITE_IN_USE);
 	fake_regs(s->f, 1)->v[ARCH_REG_PC] = TEXT + SITE_A;
 	s->txn->n_quiet = 1;
 	s->txn->quiet[0] = (struct guest_quiet){vp_gpa(0x9000), 0xff, "text_mutex"};
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_GUEST_PATCHING);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_GUEST_PATCHING);
 	assert_non_null(strstr(s->diag.text, "text_mutex"));
 	assert_int_equal(fake_op_calls(s->f, FAKE_WRITE), 0);
 	*(uint64_t *)fake_mem(s->f, vp_gpa(0x9000), 8) = 0;
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_OK);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_OK);
 	assert_true(is_new(s));
 	scene_end(s);
 }
@@ -541,7 +541,7 @@ static void test_torn_guest_stays_held_until_recover(void **state)
 
 	(void)state;
 	fake_fail_op(s->f, FAKE_WRITE, 3, VP_E_IO, true);
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_TORN);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_TORN);
 	assert_true(fake_held(s->f));
 	vp_target_close(s->t);
 	assert_true(fake_held(s->f));
@@ -567,7 +567,7 @@ static void test_recover_without_memory_leaves_the_entry_open(void **state)
 
 	(void)state;
 	fake_fail_op(s->f, FAKE_WRITE, 3, VP_E_IO, true);
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_TORN);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_TORN);
 	fake_fail_op(s->f, FAKE_WRITE, 0, 0, false);
 	assert_int_equal(getrlimit(RLIMIT_AS, &was), 0);
 	none = (struct rlimit){0, was.rlim_max};
@@ -843,7 +843,7 @@ static void test_guest_found_paused_stays_paused(void **state)
 	(void)state;
 	fake_state(s->f, VP_RUN_PAUSED, "paused");
 	s->txn->was_running = false;
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_OK);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_OK);
 	assert_true(is_new(s));
 	assert_false(fake_held(s->f));
 	assert_false(fake_runs(s->f));
@@ -856,7 +856,7 @@ static void test_migrating_guest_is_refused_untouched(void **state)
 
 	(void)state;
 	fake_state(s->f, VP_RUN_MIGRATING, "postmigrate");
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_MIGRATING);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_MIGRATING);
 	assert_true(is_old(s));
 	assert_false(journal_open(s));
 	scene_end(s);
@@ -877,13 +877,13 @@ static void test_full_disk_leaves_the_guest_untouched(void **state)
 		small = was;
 		small.rlim_cur = limit;
 		assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-		assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_E_DISK_FULL);
+		assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_DISK_FULL);
 		assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 		assert_int_equal(fake_op_calls(s->f, FAKE_PAUSE), calls);
 		assert_true(is_old(s));
 		assert_false(journal_open(s));
 	}
-	assert_int_equal(run_txn(s, s->txn, CLOCK_NS_PER_SEC), VP_OK);
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_OK);
 	scene_end(s);
 }
 
