@@ -56,30 +56,40 @@ static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *fo
 
 /* --- arming -------------------------------------------------------------------------------- */
 
-/* `-gdb` and `-s` name their character device "gdb". A stub that somebody started on a device of
- * another name cannot be told from any other device. */
-static int check_debugger(struct gdb *g, uint64_t deadline, struct diag *diag)
+/* Whether QEMU has a character device whose label begins with these n bytes. */
+static int has_device(struct gdb *g, const char *name, size_t n, uint64_t deadline,
+		      struct diag *diag, bool *ret)
 {
 	struct json_object *list = NULL;
-	bool found = false;
 	int r = gdb_call(g, "query-chardev", NULL, -1, deadline, diag, &list);
 
 	if (r < 0)
 		return r;
+	*ret = false;
 	for (size_t i = 0;
 	     json_object_is_type(list, json_type_array) && i < json_object_array_length(list);
 	     i++) {
 		const char *label = qmp_get_str(json_object_array_get_idx(list, i), "label");
 
-		found = found || (label && strcmp(label, "gdb") == 0);
+		*ret = *ret || (label && strncmp(label, name, n) == 0);
 	}
 	json_object_put(list);
-	if (found)
+	return VP_OK;
+}
+
+/* `-gdb` and `-s` name their character device "gdb". A stub that somebody started on a device of
+ * another name cannot be told from any other device. */
+static int check_debugger(struct gdb *g, uint64_t deadline, struct diag *diag)
+{
+	bool found;
+	int r = has_device(g, "gdb", sizeof("gdb"), deadline, diag, &found);
+
+	if (r == VP_OK && found)
 		return diag_set(diag, VP_E_DEBUGGED,
 				"%s: QEMU's gdbstub is in use: end it with `gdbserver none` in the "
 				"monitor",
 				g->name);
-	return VP_OK;
+	return r;
 }
 
 static int check_state(struct gdb *g, uint64_t deadline, struct diag *diag, bool *runs)
@@ -338,6 +348,9 @@ static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 	g->run_again = g->ran;
 	gdb_events_forget(g);
 	r = call_stub(g, limit, diag, &stopped);
+	/* Somebody let a guest go on that was found paused. */
+	if (r == VP_OK && stopped && !by_the_dead)
+		g->run_again = true;
 	if (r == VP_OK && g->ran && !by_the_dead && !stopped)
 		r = look_who_holds(g, limit, diag);
 	return r < 0 ? give_back(g, r, diag) : VP_OK;
@@ -408,9 +421,20 @@ static int peek_by_monitor(struct gdb *g, unsigned vcpu, struct arch_regs *ret, 
 
 static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
 {
-	bool armed = g->sh->ready;
-	int r = armed ? VP_OK : drv_arm(g, VP_AFTER_AS_FOUND, diag), end;
+	bool armed = g->sh->ready, others = false;
+	int r = VP_OK, end;
 
+	/* Arming clears what dead agents left. Whoever only looks has no lock that says they are dead. */
+	if (!armed)
+		r = has_device(g, GDB_LABEL, sizeof(GDB_LABEL) - 1, clock_in(GDB_CALL_NS), diag,
+			       &others);
+	if (r == VP_OK && others)
+		r = diag_set(diag, VP_E_LOCKED,
+			     "%s: another vpatch is at work on it, or one died: try again, or run "
+			     "vpatch recover",
+			     g->name);
+	if (r == VP_OK && !armed)
+		r = drv_arm(g, VP_AFTER_AS_FOUND, diag);
 	if (r < 0)
 		return r;
 	r = drv_pause(g, clock_in(GDB_CALL_NS), diag);

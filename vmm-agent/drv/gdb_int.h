@@ -13,6 +13,7 @@
 #include "vmm-agent/drv/rsp.h"
 #include "vmm-agent/drv/vmm_mem.h"
 
+#define GDB_LABEL   "vpatch-"              /* of every character device that we make */
 #define GDB_CALL_NS (5 * CLOCK_NS_PER_SEC) /* a monitor command outside a window */
 #define GDB_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of letting a guest go */
 

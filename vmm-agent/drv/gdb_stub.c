@@ -29,7 +29,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LABEL      "vpatch-"
 #define LABEL_RAN  "vpatch-r-"
 #define XML_MAX    (256u << 10) /* bytes of all target descriptions; QEMU 7.2's longest: 20 KB */
 #define PACKET_MIN 256u
@@ -155,7 +154,7 @@ int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag)
 	r = listen_somewhere(g, &listener, &door, diag);
 	if (r < 0)
 		return r;
-	snprintf(id, sizeof(id), LABEL "%c-%d-%u", g->run_again ? 'r' : 'p', (int)getpid(),
+	snprintf(id, sizeof(id), GDB_LABEL "%c-%d-%u", g->run_again ? 'r' : 'p', (int)getpid(),
 		 ++g->sh->serial);
 	r = hand_over(g, id, listener, deadline, diag);
 	close(listener);
@@ -409,7 +408,7 @@ static int clear_round(struct gdb *g, uint64_t deadline, struct diag *diag, unsi
 		bool in_use = json_object_object_get_ex(dev, "frontend-open", &open) &&
 			      json_object_get_boolean(open);
 
-		if (!label || strncmp(label, LABEL, strlen(LABEL)) != 0)
+		if (!label || strncmp(label, GDB_LABEL, strlen(GDB_LABEL)) != 0)
 			continue;
 		++*found;
 		if (in_use && strncmp(label, LABEL_RAN, strlen(LABEL_RAN)) == 0)
