@@ -356,6 +356,32 @@ static void test_qemu_killed_at_each_stage_is_a_clean_error(void **state)
 
 /* --- the agent's death ----------------------------------------------------------------------- */
 
+static void hold_for_ever(struct ctx *c);
+
+/* An agent that arms and then holds over and over; returns when it has armed. */
+static pid_t start_agent(const struct ctx *c)
+{
+	int armed[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(armed), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct ctx mine = *c;
+
+		close(armed[0]);
+		if (drv_gdb_open(c->vm.name, c->vm.qmp, NULL, &mine.t) < 0 ||
+		    vp_arm(mine.t, VP_AFTER_AS_FOUND, NULL) < 0 || write(armed[1], "", 1) != 1)
+			_exit(1);
+		hold_for_ever(&mine);
+	}
+	close(armed[1]);
+	assert_int_equal(read(armed[0], &byte, 1), 1);
+	close(armed[0]);
+	return pid;
+}
+
 /* The holder's work over and over, until it is killed. */
 static void hold_for_ever(struct ctx *c)
 {
@@ -457,17 +483,9 @@ static void fresh_after_death(enum vp_after after)
 	start(&c, VM_X86_TCG, NULL);
 	vp_target_close(c.t);
 	for (int i = 0; i < 60; i++) {
-		pid_t pid = fork();
+		pid_t pid = start_agent(&c);
 
-		if (pid == 0) {
-			struct ctx mine = c;
-
-			if (drv_gdb_open(c.vm.name, c.vm.qmp, NULL, &mine.t) < 0 ||
-			    vp_arm(mine.t, VP_AFTER_AS_FOUND, NULL) < 0)
-				_exit(1);
-			hold_for_ever(&mine);
-		}
-		kill_all_after(pid, 15000 + (unsigned)rand() % 20000);
+		kill_all_after(pid, (unsigned)rand() % 20000);
 		open_target(&c);
 		was_held += state_of(&c) == VP_RUN_PAUSED;
 		OK(&c, vp_arm(c.t, after, &c.diag));
@@ -533,18 +551,10 @@ static void test_guest_runs_within_a_second_of_everybodys_death(void **state)
 	start(&c, VM_X86_TCG, NULL);
 	vp_target_close(c.t);
 	for (int i = 0; i < 40; i++) {
-		pid_t pid = fork();
+		pid_t pid = start_agent(&c);
 		uint64_t died;
 
-		if (pid == 0) {
-			struct ctx mine = c;
-
-			if (drv_gdb_open(c.vm.name, c.vm.qmp, NULL, &mine.t) < 0 ||
-			    vp_arm(mine.t, VP_AFTER_AS_FOUND, NULL) < 0)
-				_exit(1);
-			hold_for_ever(&mine);
-		}
-		kill_after(pid, 15000 + (unsigned)rand() % 20000);
+		kill_after(pid, (unsigned)rand() % 20000);
 		died = clock_now();
 		usleep(50000); /* the guard is first at the monitor */
 		open_target(&c);

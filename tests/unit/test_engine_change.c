@@ -783,7 +783,8 @@ static void test_hung_holder_is_killed_and_its_work_undone(void **state)
 		s->plot->once = true;
 		before = clock_now();
 		r = run_txn(s, s->txn, 20 * CLOCK_NS_PER_MS);
-		assert_true(clock_now() - before < CLOCK_NS_PER_SEC);
+		/* 20 ms and the grace, not the 30 s that it sleeps; the rest is slack */
+		assert_true(clock_now() - before < 10 * CLOCK_NS_PER_SEC);
 		assert_true(fake_runs(s->f));
 		assert_false(journal_open(s));
 		assert_true(r == VP_OK || r == VP_E_DEADLINE);

@@ -98,7 +98,11 @@ int eng_txn_area(struct eng_txn *txn, vp_gva_t gva, vp_gpa_t gpa, uint32_t len)
 	}
 	free(txn->area.old);
 	free(txn->area.new);
-	txn->area = (struct eng_area){gva, gpa, len, old, new};
+	txn->area.gva = gva;
+	txn->area.gpa = gpa;
+	txn->area.len = len;
+	txn->area.old = old;
+	txn->area.new = new;
 	return VP_OK;
 }
 

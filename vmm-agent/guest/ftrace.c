@@ -128,7 +128,7 @@ static int find_record(const struct ft *f, uint64_t ip, uint64_t *at_ret)
 	if (r == VP_OK)
 		r = ld_ptr(f->g, start.v, &pg);
 	for (unsigned i = 0; r == VP_OK && pg && !*at_ret; i++) {
-		uint64_t records, n;
+		uint64_t records = 0, n = 0;
 
 		r = i < PAGES_MAX ? ld_ptr(f->g, pg + f->pg_records, &records) : VP_E_GUEST_CORRUPT;
 		if (r == VP_OK)
