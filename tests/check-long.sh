@@ -12,7 +12,7 @@ for arch in ${ARCHES:-amd64 arm64}; do
   for f in tests/linux/row_*.sh; do
     t=$(basename "$f" .sh)
     grep -q '^# scales' "$f" || continue
-    row "long/$arch/${t#row_}" "$((300 + SCALE * 60))" "$f" "$arch"
+    row "long/$arch/${t#row_}" "$((600 + SCALE * 240))" "$f" "$arch"
   done
 done
 row fuzz $((600 + FUZZ_SECONDS * 20)) tests/fuzz.sh
