@@ -290,6 +290,15 @@ static int read_documents(struct gdb *g, struct gdb_xml *x, char *text, uint64_t
 	return r;
 }
 
+/* "5", or "p1.5": QEMU goes on with the multiprocess extension for every later client once one
+ * has asked for it. It takes both forms itself. */
+static const char *thread_number(const char *id)
+{
+	const char *dot = id[0] == 'p' ? strchr(id, '.') : NULL;
+
+	return dot && strcspn(id, ",") > (size_t)(dot - id) ? dot + 1 : id;
+}
+
 /* Thread id N + 1 is vCPU index N. QEMU has it so; here it is seen to be so. */
 static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
@@ -307,10 +316,11 @@ static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 		if (reply[0] == 'l')
 			break;
 		for (p = reply; *p == 'm' || *p == ',';) {
+			const char *number = thread_number(p + 1);
 			char *end;
-			unsigned long id = strtoul(p + 1, &end, 16);
+			unsigned long id = strtoul(number, &end, 16);
 
-			if (end == p + 1 || id == 0 || id > g->vcpus || ++seen > g->vcpus)
+			if (end == number || id == 0 || id > g->vcpus || ++seen > g->vcpus)
 				break;
 			p = end;
 		}

@@ -90,6 +90,19 @@ static int check_migration(const struct eng_change *c, struct diag *diag)
 			"only some of it: look there with vpatch status when it has arrived");
 }
 
+/* A process that ends gives up its memory first and is seen to be gone a little later. */
+static bool vmm_ends(const struct eng_change *c)
+{
+	const struct timespec tick = {.tv_nsec = 5000000};
+
+	for (int i = 0; i < 100; i++) {
+		if (!eng_vmm_alive(&c->txn->id, c->txn->host_boot))
+			return true;
+		nanosleep(&tick, NULL);
+	}
+	return false;
+}
+
 /* Where the guest's locks cannot be read, a vCPU may have been held between its own check and its
  * own poke. */
 static int settle(const struct eng_change *c, struct diag *diag)
@@ -105,6 +118,9 @@ static int settle(const struct eng_change *c, struct diag *diag)
 	r = eng_sites_agree(c->t, c->txn, &step);
 	if (r == VP_OK)
 		return VP_OK;
+	if (!step && vmm_ends(c))
+		return diag_set(diag, VP_E_DISCONNECTED,
+				"the VMM ended right after the change: nothing is left of it");
 	if (step)
 		return diag_set(
 			diag, VP_E_PARTIAL,

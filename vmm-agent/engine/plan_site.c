@@ -180,6 +180,12 @@ static int find_tracer(struct eng_apply_plan *a, struct eng_func *f)
 		return r;
 	if (!tr.found && !f->marks)
 		return VP_OK;
+	if (!tr.found && tr.readable)
+		return diag_set(
+			a->diag, VP_E_NO_SITE,
+			"%s begins with a nop, but it is none of the guest tracer's: no patchable "
+			"entry; functions marked notrace cannot be replaced",
+			f->want->symbol);
 	if (!tr.found)
 		return diag_set(
 			a->diag, VP_E_UNSUPPORTED,

@@ -295,6 +295,7 @@ int guest_tracer(struct guest *g, vp_gva_t site, struct diag *diag, struct guest
 			"the guest's tracer records cannot be read to their end (they change, "
 			"or are damaged): try again");
 	*ret = tr;
+	ret->readable = true;
 	return VP_OK;
 }
 

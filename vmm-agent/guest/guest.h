@@ -148,6 +148,7 @@ int guest_quiet_words(struct guest *g, struct guest_quiet *ret, size_t cap, size
 
 /* How the guest's own tracer stands to one site. */
 struct guest_tracer {
+	bool readable;     /* its records can be read: data symbols, BTF, a function tracer */
 	bool found;        /* the ftrace record of the site could be found */
 	vp_gva_t flags_at; /* its flags word, 8 bytes of data */
 	vp_gpa_t flags_gpa;

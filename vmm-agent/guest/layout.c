@@ -57,6 +57,20 @@ static bool arm64_in_image(const struct vmcoreinfo *v, vp_gva_t at)
 	return at.v >= 0 - (1ull << ((va_bits > 48 ? 48 : va_bits) - 1));
 }
 
+/*
+ * KERNELOFFSET is how far the image was moved from where it was linked: behind the modules' region
+ * of 128 MiB (until 6.4) or 2 GiB, at the start of the upper half (arch/arm64/include/asm/memory.h,
+ * KIMAGE_VADDR). _stext is 0 or 64 KiB into the image.
+ */
+static bool arm64_offset_fits(const struct vmcoreinfo *v)
+{
+	uint64_t half = 0 - (1ull << ((v->num[VMCI_VA_BITS] > 48 ? 48 : v->num[VMCI_VA_BITS]) - 1));
+	uint64_t linked = v->num[VMCI_STEXT] - v->num[VMCI_KERNELOFFSET] - half;
+	uint64_t base = linked & ~0x1fffffull, rest = linked & 0x1fffff;
+
+	return (base == 128u << 20 || base == 2ull << 30) && (rest == 0 || rest == 0x10000);
+}
+
 static unsigned log2_of(uint64_t v)
 {
 	unsigned log = 0;
@@ -76,7 +90,7 @@ static int arm64_derive(const struct vmcoreinfo *v, struct arch_mmu *mmu, uint64
 	    !vmci_has(v, VMCI_T1SZ) || t1sz < 12 || t1sz > 39 ||
 	    (granule != 12 && granule != 14 && granule != 16) ||
 	    v->num[VMCI_PAGESIZE] != 1ull << granule ||
-	    !arm64_in_image(v, vp_gva(v->num[VMCI_SWAPPER])))
+	    !arm64_in_image(v, vp_gva(v->num[VMCI_SWAPPER])) || !arm64_offset_fits(v))
 		return VP_E_GUEST_CORRUPT;
 	*mmu = (struct arch_mmu){.granule_log = granule, .va_bits = 64 - (unsigned)t1sz};
 	mmu->levels = (mmu->va_bits - granule + per_level - 1) / per_level;
