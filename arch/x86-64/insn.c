@@ -85,7 +85,7 @@ int x86_64_entry(const uint8_t *buf, size_t len, vp_gva_t func, struct arch_entr
 		return VP_E_RANGE;
 	if (buf[off] == OP_CALL || buf[off] == OP_JMP || buf[off] == OP_INT3)
 		return VP_E_SITE_TRACED;
-	if (memcmp(buf + off, nops[REL32_LEN - 1], REL32_LEN))
+	if (memcmp(buf + off, nops[REL32_LEN - 1], REL32_LEN) != 0)
 		return VP_E_NO_SITE;
 	*ret = (struct arch_entry){
 		.site_off = (unsigned)off,

@@ -44,7 +44,7 @@ void diag_printable(char *text)
 	}
 }
 
-int diag_set(struct diag *diag, int err, const char *fmt, ...)
+int(diag_set)(struct diag *diag, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -74,7 +74,7 @@ static int err_of_errno(int errnum)
 	}
 }
 
-int diag_errno(struct diag *diag, int errnum, const char *fmt, ...)
+int(diag_errno)(struct diag *diag, int errnum, const char *fmt, ...)
 {
 	char words[sizeof(diag->text)];
 	va_list ap;
@@ -85,7 +85,7 @@ int diag_errno(struct diag *diag, int errnum, const char *fmt, ...)
 	return diag_set(diag, err_of_errno(errnum), "%s: %s", words, strerror(errnum));
 }
 
-int diag_prefix(struct diag *diag, const char *fmt, ...)
+int(diag_prefix)(struct diag *diag, const char *fmt, ...)
 {
 	char words[sizeof(diag->text)], old[sizeof(diag->text)];
 	va_list ap;

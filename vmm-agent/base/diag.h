@@ -35,4 +35,11 @@ int diag_prefix(struct diag *diag, const char *fmt, ...) __attribute__((format(p
 /* Makes every byte of text that a terminal might act on a '?', as above; the length stays. */
 void diag_printable(char *text);
 
+#ifdef __clang_analyzer__
+/* What the analyser cannot see through a call: the code comes back, and a failure is negative. */
+#define diag_set(diag, err, ...)      ((void)(diag_set)(diag, err, __VA_ARGS__), (err))
+#define diag_errno(diag, errnum, ...) ((void)(diag_errno)(diag, errnum, __VA_ARGS__), VP_E_IO)
+#define diag_prefix(diag, ...)        ((void)(diag_prefix)(diag, __VA_ARGS__), VP_E_IO)
+#endif
+
 #endif

@@ -490,12 +490,19 @@ static int look_at(struct search *s, vp_gpa_t page, struct guest **ret)
 	return VP_OK;
 }
 
+static bool same_words(const struct vmcoreinfo *a, const struct vmcoreinfo *b)
+{
+	return strcmp(a->release, b->release) == 0 && a->build_id_len == b->build_id_len &&
+	       memcmp(a->build_id, b->build_id, a->build_id_len) == 0 && a->have == b->have &&
+	       memcmp(a->num, b->num, sizeof(a->num)) == 0;
+}
+
 /* Whether both pages describe one and the same kernel: a copy of the true page is no second one. */
 static bool same_kernel(const struct guest *a, const struct guest *b)
 {
 	return a->info.mmu.root.v == b->info.mmu.root.v && a->voffset == b->voffset &&
 	       a->info.text.v == b->info.text.v && a->ks.n == b->ks.n &&
-	       memcmp(&a->vmci, &b->vmci, sizeof(a->vmci)) == 0;
+	       same_words(&a->vmci, &b->vmci);
 }
 
 static int say_ambiguous(struct search *s, struct diag *diag)
@@ -628,8 +635,8 @@ static int search(struct search *s, unsigned flags, struct diag *diag, struct gu
 	size_t n = 0;
 	int r = find_pages(s->t, &pages, &n, diag);
 
-	if (r < 0)
-		return r;
+	if (!pages)
+		return r < 0 ? r : VP_E_INTERNAL;
 	if (vp_target_caps(s->t) & VP_CAP_REGS_LIVE) {
 		r = with_each_vcpu(s, pages, n, diag, ret);
 	} else {
