@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The longer rows: the guest rows at a fifth of the full counts, each fuzzer for a while.
+# The longer rows: the guest rows at a twentieth of the full counts, each fuzzer for a while.
 set -u
 . "$(dirname "$0")/common.sh"
 prepare 'build demo arm64 check fuzz bench' "$@"
