@@ -3,7 +3,7 @@
 # fuzz.sh build            builds the fuzzers
 # fuzz.sh replay NAME      runs fuzzer NAME once over each file of its committed corpus
 # fuzz.sh find NAME        fuzzes for FUZZ_SECONDS, starting from the corpus
-# fuzz.sh plant NAME       the build with the planted bug must find it within 5 minutes
+# fuzz.sh plant NAME       the build with the planted bug must find it within 15 minutes
 # fuzz.sh cover NAME       line coverage of the parser by everything collected
 set -u
 command -v clang >/dev/null || { echo 'clang is missing'; exit 77; }
@@ -32,7 +32,7 @@ case $1 in
     grep -rqw "VP_PLANT_${name^^}" --include='*.c' vmm-agent qmp protocol arch ||
       { echo "no bug VP_PLANT_${name^^} is planted"; exit 1; }
     mkdir -p "$run/planted/inputs"
-    "$O/fuzz-planted/tests/fuzz/fuzz_$name" "${limits[@]}" -max_total_time=300 \
+    "$O/fuzz-planted/tests/fuzz/fuzz_$name" "${limits[@]}" -max_total_time=900 \
       -artifact_prefix="$run/planted/" "$run/planted/inputs" "$corpus" >"$run/planted.log" 2>&1
     r=$?
     grep -aE 'SUMMARY|^#[0-9]+.*DONE' "$run/planted.log" | tail -n 2
