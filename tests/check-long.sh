@@ -3,7 +3,7 @@
 # The longer rows: the guest rows at a few percent of the full counts, each fuzzer for a while.
 set -u
 . "$(dirname "$0")/common.sh"
-prepare 'build demo arm64 check fuzz bench' "$@"
+prepare 'build demo arm64 check fuzz' "$@"
 export SCALE=${SCALE:-4} FUZZ_SECONDS=${FUZZ_SECONDS:-15}
 
 row build 600 make -j"$(nproc)" all tools O="$O"
@@ -18,6 +18,5 @@ done
 row fuzz $((1800 + FUZZ_SECONDS * 20)) tests/fuzz.sh
 row demo-amd64 300 tests/demo.sh
 row demo-arm64 300 env ARCH=arm64 tests/demo.sh
-row bench 600 tests/bench.sh
 row nothing-left 60 tests/nothing-left.sh
 tally
