@@ -309,6 +309,15 @@ static void test_open_refuses_a_panicked_kernel(void **state)
 		vp_st64(guestimg_at(&w.img, vp_gva(regs->v[ARCH_REG_SP] + 32)),
 			(w.img.panic.v + 0x20) & 0x007fffffffffffff);
 	expect(&w, VP_E_PANICKED, "panic");
+	/* the same, when the frame of panic() begins in the stack's next page */
+	if (!w.img.panic_cpu.v) {
+		uint64_t sp = (regs->v[ARCH_REG_SP] & ~0x3fffull) + 0x1000 - 16;
+
+		vp_st64(guestimg_at(&w.img, vp_gva(regs->v[ARCH_REG_SP] + 32)), 0);
+		regs->v[ARCH_REG_SP] = sp;
+		vp_st64(guestimg_at(&w.img, vp_gva(sp + 32)), w.img.panic.v + 0x20);
+		expect(&w, VP_E_PANICKED, "panic");
+	}
 	world_deinit(&w);
 
 	world_init(&w, arch_of(state), NULL);

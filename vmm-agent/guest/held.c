@@ -6,6 +6,7 @@
 #include "vmm-agent/guest/internal.h"
 
 #define STACK_LOOK        4096u       /* bytes above the stack pointer that are looked through */
+#define STACK_ALIGN       16384u      /* a kernel stack ends at a multiple of its size (THREAD_SIZE) */
 #define PANIC_CPU_INVALID 0xffffffffu /* include/linux/panic.h: -1 */
 /* With pointer authentication the top bits of a return address hold its signature. */
 #define KERNEL_TOP        (0xffffull << 48)
@@ -62,6 +63,7 @@ void guest_held_prepare(struct guest *g)
 		"relocate_kernel",
 		"crash_save_cpu",
 		"stop_this_cpu",
+		"local_cpu_stop",
 		"ipi_cpu_crash_stop",
 		"machine_halt",
 		"machine_power_off",
@@ -109,8 +111,10 @@ int guest_check_panic(struct guest *g, struct diag *diag)
 static int look_at_stack(struct guest *g, unsigned vcpu, uint64_t sp, struct diag *diag)
 {
 	uint8_t stack[STACK_LOOK];
-	uint64_t left = STACK_LOOK - sp % STACK_LOOK; /* a stack ends at a page boundary */
+	uint64_t left = STACK_ALIGN - sp % STACK_ALIGN;
 
+	if (left > STACK_LOOK)
+		left = STACK_LOOK;
 	if (g->panic.len == 0 || sp % 8 || guest_read(g, vp_gva(sp), stack, (size_t)left) < 0)
 		return VP_OK;
 	for (size_t i = 0; i + 8 <= left; i += 8)
