@@ -590,6 +590,7 @@ void guestimg_regs(const struct guestimg *img, unsigned vcpu, vp_gva_t pc)
 		set(r, X86_64_REG_CS, 0x10);
 		return;
 	}
+	set(r, ARCH_REG_FP, 0);
 	set(r, ARM64_REG_CPSR, 0x3c5); /* EL1h */
 	set(r, ARM64_REG_TTBR1, img->root.v);
 	set(r, ARM64_REG_TCR, 0x10 | 0x10 << 16 | 2ull << 30 | 5ull << 32);

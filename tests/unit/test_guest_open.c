@@ -317,6 +317,17 @@ static void test_open_refuses_a_panicked_kernel(void **state)
 		regs->v[ARCH_REG_SP] = sp;
 		vp_st64(guestimg_at(&w.img, vp_gva(sp + 32)), w.img.panic.v + 0x20);
 		expect(&w, VP_E_PANICKED, "panic");
+		/* the same, from an interrupt on a stack of its own, two frames deep */
+		regs->v[ARCH_REG_SP] = sp - 0x2000;
+		regs->v[ARCH_REG_FP] = sp - 0x2000 + 16;
+		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 16)), sp - 0x2000 + 64);
+		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 64)), sp + 16);
+		expect(&w, VP_E_PANICKED, "panic");
+		/* a chain that goes nowhere or in circles */
+		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 64)), sp - 0x2000);
+		regs->v[ARCH_REG_PC] = w.img.func[0].v;
+		assert_int_equal(open_with(&w, GUEST_MAY_HOLD), VP_OK);
+		guest_close(w.g);
 	}
 	world_deinit(&w);
 

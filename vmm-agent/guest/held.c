@@ -8,6 +8,7 @@
 #define STACK_LOOK        4096u       /* bytes above the stack pointer that are looked through */
 #define STACK_ALIGN       16384u      /* a kernel stack ends at a multiple of its size (THREAD_SIZE) */
 #define PANIC_CPU_INVALID 0xffffffffu /* include/linux/panic.h: -1 */
+#define STACK_HOPS        4u
 /* With pointer authentication the top bits of a return address hold its signature. */
 #define KERNEL_TOP        (0xffffull << 48)
 
@@ -107,22 +108,47 @@ int guest_check_panic(struct guest *g, struct diag *diag)
 			vp_ld32(raw));
 }
 
-/* Frames below panic() are live as long as it prints and waits: its return addresses are there. */
-static int look_at_stack(struct guest *g, unsigned vcpu, uint64_t sp, struct diag *diag)
+/* The bytes from `at` to the end of what is looked through of the stack there; 0 if it is no stack. */
+static size_t read_stack(struct guest *g, uint64_t at, uint8_t stack[STACK_LOOK])
 {
-	uint8_t stack[STACK_LOOK];
-	uint64_t left = STACK_ALIGN - sp % STACK_ALIGN;
+	uint64_t left = STACK_ALIGN - at % STACK_ALIGN;
 
 	if (left > STACK_LOOK)
 		left = STACK_LOOK;
-	if (g->panic.len == 0 || sp % 8 || guest_read(g, vp_gva(sp), stack, (size_t)left) < 0)
+	return at % 8 == 0 && guest_read(g, vp_gva(at), stack, (size_t)left) == VP_OK ? (size_t)left
+										     : 0;
+}
+
+/*
+ * Frames below panic() are live as long as it prints and waits: its return addresses are there. An
+ * interrupt's handler may run just then, on a stack of its own; the chain of frame records leads
+ * from there to the stack it came from.
+ */
+static int look_at_stacks(struct guest *g, unsigned vcpu, const struct arch_regs *regs,
+			  struct diag *diag)
+{
+	uint64_t at = regs->v[ARCH_REG_SP];
+	uint64_t fp = regs->have & 1u << ARCH_REG_FP ? regs->v[ARCH_REG_FP] : 0;
+
+	if (g->panic.len == 0)
 		return VP_OK;
-	for (size_t i = 0; i + 8 <= left; i += 8)
-		if (in(&g->panic, vp_ld64(stack + i) | KERNEL_TOP))
-			return diag_set(diag, VP_E_PANICKED,
-					"the guest kernel has panicked (vCPU %u is below panic()): "
-					"look at its console",
-					vcpu);
+	for (unsigned hop = 0; hop < STACK_HOPS && at != 0; hop++) {
+		uint8_t stack[STACK_LOOK];
+		size_t n = read_stack(g, at, stack);
+
+		for (size_t i = 0; i + 8 <= n; i += 8)
+			if (in(&g->panic, vp_ld64(stack + i) | KERNEL_TOP))
+				return diag_set(diag, VP_E_PANICKED,
+						"the guest kernel has panicked (vCPU %u is below "
+						"panic()): look at its console",
+						vcpu);
+		/* Within one stack the chain leads upwards only. */
+		for (uint64_t from = at; fp >= from && fp - at + 16 <= n && fp % 8 == 0;) {
+			from = fp + 1;
+			fp = vp_ld64(stack + (fp - at));
+		}
+		at = fp;
+	}
 	return VP_OK;
 }
 
@@ -146,7 +172,7 @@ int guest_check_vcpu(struct guest *g, unsigned vcpu, const struct arch_regs *reg
 	}
 	/* Where panic_cpu can be read there is nothing to look for. */
 	if (g->panic_cpu.v == 0 && in(&g->image, pc) && (regs->have & 1u << ARCH_REG_SP))
-		return look_at_stack(g, vcpu, regs->v[ARCH_REG_SP], diag);
+		return look_at_stacks(g, vcpu, regs, diag);
 	return VP_OK;
 }
 
