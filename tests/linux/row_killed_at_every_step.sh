@@ -30,46 +30,57 @@ done >"$work/edits"
 [ "$(grep -c ^0x "$work/edits")" = 2 ] || fail "apply does not report two sites: $said"
 want 0 ok revert "$dom" two
 
-# "old", "new" or "mixed"; fails if a word is neither.
-words() {
-  local gpa old new got all=''
-  while read -r gpa old new; do
-    got=$(phys_bytes kill "$gpa" $((${#old} / 2)))
-    case $got in
-      "$old") all+=o ;;
-      "$new") all+=n ;;
-      *) fail "the word at $gpa is torn: $got, neither $old nor $new ($1)" ;;
-    esac
-  done <"$work/edits"
-  case $all in
-    *o*n* | *n*o*) echo mixed ;;
-    *o*) echo old ;;
-    *) echo new ;;
-  esac
-}
+# One look through QEMU's monitor: whether the guest runs, and the words.
+look=('{"execute":"query-status"}')
+words=()
+while read -r gpa old new; do
+  look+=('{"execute":"human-monitor-command","arguments":{"command-line":"xp /'$((${#old} / 2))'xb '"$gpa"'"}}')
+  words+=("$old $new")
+done <"$work/edits"
 
-running_within_a_second() {
-  local end=$(($(date +%s%N) + 1000000000))
-  until [ "$(rig_status kill)" = running ]; do
-    [ "$(date +%s%N)" -lt $end ] || return 1
+# Sets state to old, new or mixed, once the guest runs; fails if it does not within a second or a
+# word is neither.
+look_at() {
+  local end=$(($(date +%s%N) + 1000000000)) answers i got all=''
+  while :; do
+    mapfile -t answers < <(rig_qmp kill "${look[@]}")
+    [[ ${answers[0]:-} != *'"status": "running"'* ]] || break
+    [ "$(date +%s%N)" -lt $end ] || fail "$1: the guest does not run: ${answers[0]:-no answer}"
     sleep 0.02
   done
+  for i in "${!words[@]}"; do
+    # {"return": "0000000001811e30: 0x0f 0x1f 0x44 0x00 0x00\r\n"}
+    got=${answers[i + 1]#*: *: } got=${got%%\\*} got=${got//0x/} got=${got// /}
+    case $got in
+      "${words[i]% *}") all+=o ;;
+      "${words[i]#* }") all+=n ;;
+      *) fail "$1: a word is torn: $got, neither of ${words[i]}" ;;
+    esac
+  done
+  case $all in
+    *o*n* | *n*o*) state=mixed ;;
+    *o*) state=old ;;
+    *) state=new ;;
+  esac
 }
 
 # Whatever a kill left: to the state that OP starts from.
 prepare_for() {
-  local state
-  state=$(words "before the next")
   case $1-$state in
-    apply-new) want 0 ok revert "$dom" two ;;
-    revert-old) want 0 ok apply "$dom" "$hf/two.vpatch" ;;
-    *-mixed) fail 'mixed after recover' ;;
+    apply-new)
+      want 0 ok revert "$dom" two
+      state=old
+      ;;
+    revert-old)
+      want 0 ok apply "$dom" "$hf/two.vpatch"
+      state=new
+      ;;
   esac
 }
 
 kills=0 mixed=0
 one_kill() {
-  local op=$1 role=$2 step=$3 out state where
+  local op=$1 role=$2 step=$3 out where before=$state
   where="$op, $role killed at step $step"
   out=$(vpk "$op" --role "$role" --step "$step") || {
     grep -q unreached <<<"$out" && return 1
@@ -77,16 +88,20 @@ one_kill() {
   }
   where="$where: $(head -n 1 <<<"$out")"
   kills=$((kills + 1))
-  running_within_a_second || fail "$where: the guest does not run"
-  state=$(words "$where")
+  look_at "$where"
   if [ "$state" = mixed ]; then
     mixed=$((mixed + 1))
     [ "$role" != main ] || fail "$where: mixed although the holder lived"
   fi
   vp recover >"$work/recover" 2>&1 || fail "$where: recover: $(cat "$work/recover")"
-  running_within_a_second || fail "$where: the guest does not run after recover: $(cat "$work/recover")"
-  state=$(words "$where")
-  [ "$state" != mixed ] || fail "$where: mixed after recover: $(cat "$work/recover")"
+  if grep -qx 'nothing to recover' "$work/recover"; then
+    # Killed before it had begun, or after it had ended. The same each time: asked now and then.
+    [ "$state" != mixed ] || fail "$where: mixed, and there is nothing to recover"
+    [ "$state" = "$before" ] && [ $((kills % 25)) != 0 ] && return 0
+  else
+    look_at "$where, after recover: $(cat "$work/recover")"
+    [ "$state" != mixed ] || fail "$where: mixed after recover: $(cat "$work/recover")"
+  fi
   case $state in
     new) want 0 ok status "$dom" two ;;
     old) want 1 not-applied status "$dom" two ;;
@@ -94,6 +109,9 @@ one_kill() {
   rig_cmd kill true 20 || fail "$where: the guest does not answer"
 }
 
+# The load is there to use the function, not to keep the host busy.
+for task in /proc/"$(rig_pid kill)"/task/*; do renice -n 10 -p "${task##*/}" >/dev/null; done
+look_at 'before the first'
 for op in apply revert; do
   prepare_for $op
   count=$(vpk $op --count)

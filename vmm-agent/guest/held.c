@@ -5,8 +5,8 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
-#define STACK_LOOK        4096u       /* bytes above the stack pointer that are looked through */
-#define STACK_ALIGN       16384u      /* a kernel stack ends at a multiple of its size (THREAD_SIZE) */
+#define STACK_LOOK        4096u  /* bytes above the stack pointer that are looked through */
+#define STACK_ALIGN       16384u /* a kernel stack ends at a multiple of its size (THREAD_SIZE) */
 #define PANIC_CPU_INVALID 0xffffffffu /* include/linux/panic.h: -1 */
 #define STACK_HOPS        4u
 /* With pointer authentication the top bits of a return address hold its signature. */
@@ -116,7 +116,7 @@ static size_t read_stack(struct guest *g, uint64_t at, uint8_t stack[STACK_LOOK]
 	if (left > STACK_LOOK)
 		left = STACK_LOOK;
 	return at % 8 == 0 && guest_read(g, vp_gva(at), stack, (size_t)left) == VP_OK ? (size_t)left
-										     : 0;
+										      : 0;
 }
 
 /*
