@@ -4,7 +4,7 @@
  * records and lists, ledger. Bit 0 of the first byte picks the architecture, its upper half (15)
  * has the arena read too (slow: it looks at all text); then rows of twelve bytes: region, width (1, 2, 4, 8 bytes), u16 offset, u64 value. Memory is put back after each input.
  * VP_PLANT_GUEST takes the bound of an ftrace hash's size out (vmm-agent/guest/ftrace.c).
- * covers: vmm-agent/guest/open.c vmm-agent/guest/memory.c vmm-agent/guest/symbols.c vmm-agent/guest/arena.c vmm-agent/guest/ftrace.c vmm-agent/guest/identity.c vmm-agent/guest/held.c vmm-agent/guest/exports.c
+ * covers: vmm-agent/guest/open.c vmm-agent/guest/circle.c vmm-agent/guest/memory.c vmm-agent/guest/symbols.c vmm-agent/guest/arena.c vmm-agent/guest/ftrace.c vmm-agent/guest/identity.c vmm-agent/guest/held.c vmm-agent/guest/exports.c
  */
 #include <stdlib.h>
 #include <string.h>
