@@ -119,7 +119,7 @@ static int make_record(struct eng_apply_plan *a, vp_gva_t self, uint64_t seq, ui
 				 a->info->name);
 	}
 	hf_image_deinit(&img);
-	if (r < 0) {
+	if (r != VP_OK) {
 		free(buf);
 		return r;
 	}
@@ -155,7 +155,7 @@ static int reuse(struct eng_apply_plan *a, const struct guest_record **ret)
 		r = make_record(a, rec->l.self, rec->l.seq, &buf, &l);
 		if (r == VP_E_REACH)
 			continue;
-		if (r < 0)
+		if (r != VP_OK)
 			return r;
 		same = l.size == rec->l.size && same_record(buf, rec->bytes, l.size);
 		free(buf);
@@ -225,7 +225,7 @@ static int place(struct eng_apply_plan *a, struct vp_ledger *ret)
 		r = make_record(a, cave->start, next_seq(arena), &buf, ret);
 		if (r == VP_E_REACH)
 			continue;
-		if (r < 0)
+		if (r != VP_OK)
 			return r;
 		r = fill_area(a, ret, buf);
 		free(buf);

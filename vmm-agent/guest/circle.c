@@ -124,7 +124,7 @@ static int read_tables(struct look *k, struct tables *tb, struct kallsyms_raw *r
 		r = table_room(v, VMCI_KS_TOKENS, KALLSYMS_TABLE_MAX, &tokens);
 	if (r == VP_OK)
 		r = image_read(k, vp_gva(v->num[VMCI_KS_NUM]), word, 4, true);
-	if (r < 0)
+	if (r != VP_OK)
 		return r;
 	raw->n = vp_ld32(word);
 	if (raw->n == 0 || raw->n > KALLSYMS_SYMS_MAX)
@@ -357,7 +357,7 @@ static int points_to_itself(struct look *k)
 		r = mem_walk(g->t, k->s->cache, &g->info.mmu, vp_gva(vp_ld64(raw)), MEM_DATA, &x);
 	if (guest_err_is_fatal(r))
 		return r;
-	if (r < 0 || x.gpa.v != g->info.vmcoreinfo.v)
+	if (r != VP_OK || x.gpa.v != g->info.vmcoreinfo.v)
 		return corrupt(k, "VMCOREINFO");
 	return VP_OK;
 }

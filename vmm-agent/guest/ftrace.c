@@ -155,7 +155,7 @@ static int hash_has(const struct ft *f, uint64_t hash, uint64_t ip, bool *ret)
 
 	if (r == VP_OK)
 		r = ld_ptr(f->g, hash + f->h_buckets, &buckets);
-	if (r < 0)
+	if (r != VP_OK)
 		return r;
 #ifndef VP_PLANT_GUEST /* the planted bug: a hash may say that it has 2^4000000000 buckets */
 	if (bits > SIZE_BITS_MAX)
@@ -200,7 +200,7 @@ static int ops_cover(const struct ft *f, uint64_t ops, uint64_t ip, bool *ret)
 	int r = ld_ptr(f->g, ops + f->ops_hash, &hashes);
 
 	*ret = true;
-	if (r < 0 || !hashes)
+	if (r != VP_OK || !hashes)
 		return r;
 	r = ld_ptr(f->g, hashes + f->filter, &filter);
 	if (r == VP_OK)

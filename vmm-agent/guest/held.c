@@ -136,14 +136,14 @@ static int look_at_stacks(struct guest *g, unsigned vcpu, const struct arch_regs
 		uint8_t stack[STACK_LOOK];
 		size_t n = read_stack(g, at, stack);
 
-		for (size_t i = 0; i + 8 <= n; i += 8)
+		for (size_t i = 0; vp_fits(i, 8, n); i += 8)
 			if (in(&g->panic, vp_ld64(stack + i) | KERNEL_TOP))
 				return diag_set(diag, VP_E_PANICKED,
 						"the guest kernel has panicked (vCPU %u is below "
 						"panic()): look at its console",
 						vcpu);
 		/* Within one stack the chain leads upwards only. */
-		for (uint64_t from = at; fp >= from && fp - at + 16 <= n && fp % 8 == 0;) {
+		for (uint64_t from = at; fp >= from && vp_fits(fp - at, 16, n) && fp % 8 == 0;) {
 			from = fp + 1;
 			fp = vp_ld64(stack + (fp - at));
 		}

@@ -80,7 +80,7 @@ static int walk(struct search *s, Dwarf_Die *die, const char *caller, bool safe,
 				continue;
 			r = walk(s, &child, name, i >= 0, depth + 1);
 		} else {
-			if (i >= 0 && !safe)
+			if (name && i >= 0 && !safe)
 				note_copy(s, name, caller);
 			r = walk(s, &child, caller, safe, depth + 1);
 		}
