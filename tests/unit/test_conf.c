@@ -182,6 +182,9 @@ static void test_file_is_read_by_option_before_environment(void **state)
 	setenv("VPATCH_CONFIG", "/nonexistent", 1);
 	assert_int_equal(conf_read(path, &diag, &conf), VP_OK);
 	assert_int_equal(conf_read(NULL, &diag, &conf), VP_E_CONFIG);
+	setenv("VPATCH_CONFIG", "", 1);
+	assert_int_equal(conf_read(NULL, &diag, &conf), VP_E_CONFIG);
+	assert_string_equal(diag.text, "VPATCH_CONFIG names no file: give its path, or unset it");
 }
 
 static void test_file_that_was_named_must_be_there(void **state)

@@ -178,6 +178,25 @@ static void test_every_truncation_is_refused(void **state)
 	free(buf);
 }
 
+static void test_bytes_behind_the_object_are_refused(void **state)
+{
+	struct sample s;
+	uint8_t *buf, *more;
+	size_t len;
+
+	(void)state;
+	sample_init(&s, arch_of(1), META(PLAIN));
+	pack(&s, &buf, &len);
+	more = calloc(1, len + 40);
+	assert_non_null(more);
+	memcpy(more, buf, len);
+	assert_true(survives(more, len));
+	for (size_t n = 1; n <= 40; n++)
+		assert_false(survives(more, len + n));
+	free(more);
+	free(buf);
+}
+
 /* The n-th note's type and desc in a packed bundle, found by the owner. */
 static uint8_t *find_note(uint8_t *buf, size_t len, uint32_t type)
 {
@@ -490,6 +509,7 @@ int main(void)
 		cmocka_unit_test(test_packing_twice_gives_the_same_bytes),
 		cmocka_unit_test(test_every_byte_flipped_is_refused_or_parsed),
 		cmocka_unit_test(test_every_truncation_is_refused),
+		cmocka_unit_test(test_bytes_behind_the_object_are_refused),
 		cmocka_unit_test(test_a_newer_format_is_refused_whole),
 		cmocka_unit_test(test_notes_that_are_not_sound_are_refused),
 		cmocka_unit_test(test_a_machine_that_is_not_known_is_refused),

@@ -257,6 +257,10 @@ int conf_read(const char *path, struct diag *diag, struct conf *ret)
 	struct conf conf;
 	int fd, r;
 
+	if (!*file)
+		return diag_set(diag, VP_E_CONFIG, "%s names no file: give its path, or %s",
+				path ? "--config" : "VPATCH_CONFIG",
+				path ? "leave it out" : "unset it");
 	conf_init(&conf);
 	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 && (errno != ENOENT || path || env))

@@ -228,6 +228,13 @@ static int parse(struct hf_bundle *b, const uint8_t *buf, size_t len, struct dia
 		return diag_set(diag, VP_E_WRONG_ARCH,
 				"its ELF machine is %u, which this vpatch does not know",
 				b->obj.machine);
+	/* Whoever cuts a byte off a signature must not turn a signed bundle into an unsigned one. */
+	if (b->obj.headers_end != len)
+		return diag_set(
+			diag, VP_E_BUNDLE,
+			"%zu bytes follow its section headers, where a bundle ends, and are "
+			"no signature: the file is damaged",
+			len - b->obj.headers_end);
 	note = obj_find(&b->obj, VP_NOTE_SECTION);
 	if (!note || b->obj.section[note].type != SHT_NOTE)
 		return diag_set(diag, VP_E_BUNDLE,

@@ -99,6 +99,7 @@ static int read_sections(struct obj *o, struct diag *diag)
 	if (!o->section)
 		return diag_set(diag, VP_E_NOMEM, "no memory for the sections");
 	o->n_section = shnum;
+	o->headers_end = (size_t)(shoff + (uint64_t)shnum * SHDR);
 	for (unsigned i = 0; i < shnum; i++) {
 		r = read_section(o, shoff + (uint64_t)i * SHDR, diag, &o->section[i]);
 		if (r < 0)

@@ -43,6 +43,7 @@ struct obj_rela {
 struct obj {
 	uint8_t *bytes; /* a copy: names and data point into it */
 	size_t len;
+	size_t headers_end; /* the first byte behind the section headers */
 	uint16_t machine;
 	struct obj_section *section;
 	unsigned n_section;
