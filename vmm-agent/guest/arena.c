@@ -246,6 +246,7 @@ int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret
 {
 	struct guest_arena a = {0};
 	struct build b = {.g = g, .a = &a};
+	struct mem_cache *cache; /* of page tables: text is thousands of pages */
 	int r;
 
 	if (g->info.text.v % VP_LEDGER_ALIGN)
@@ -254,10 +255,12 @@ int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret
 	b.n_units = b.len / VP_LEDGER_ALIGN + 1;
 	a.text = malloc(b.len);
 	b.used = calloc(b.n_units, 1);
-	if (!a.text || !b.used)
+	cache = mem_cache_create(g->t);
+	if (!a.text || !b.used || !cache)
 		r = VP_E_NOMEM;
 	else
-		r = mem_read(g->t, NULL, &g->info.mmu, g->info.text, MEM_TEXT, a.text, b.len);
+		r = mem_read(g->t, cache, &g->info.mmu, g->info.text, MEM_TEXT, a.text, b.len);
+	mem_cache_destroy(cache);
 	if (r == VP_OK) {
 		use_reserved(&b);
 		r = find_records(&b);

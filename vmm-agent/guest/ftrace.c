@@ -27,6 +27,7 @@
 
 struct ft {
 	struct guest *g;
+	struct mem_cache *cache; /* of page tables */
 	uint32_t pg_next, pg_records, pg_index, pg_size;
 	uint32_t rec_ip, rec_flags, rec_size;
 	uint32_t ops_next, ops_func, ops_hash;
@@ -72,20 +73,25 @@ static bool ft_layout(struct ft *f)
 	       f->rec_flags <= f->rec_size - 8;
 }
 
-static int ld_ptr(struct guest *g, uint64_t at, uint64_t *ret)
+static int ld(const struct ft *f, uint64_t at, void *buf, size_t len)
+{
+	return mem_read(f->g->t, f->cache, &f->g->info.mmu, vp_gva(at), MEM_KERNEL, buf, len);
+}
+
+static int ld_ptr(const struct ft *f, uint64_t at, uint64_t *ret)
 {
 	uint8_t raw[8];
-	int r = guest_read(g, vp_gva(at), raw, sizeof(raw));
+	int r = ld(f, at, raw, sizeof(raw));
 
 	if (r == VP_OK)
 		*ret = vp_ld64(raw);
 	return r;
 }
 
-static int ld_int(struct guest *g, uint64_t at, uint64_t *ret)
+static int ld_int(const struct ft *f, uint64_t at, uint64_t *ret)
 {
 	uint8_t raw[4];
-	int r = guest_read(g, vp_gva(at), raw, sizeof(raw));
+	int r = ld(f, at, raw, sizeof(raw));
 
 	if (r == VP_OK)
 		*ret = vp_ld32(raw);
@@ -99,13 +105,13 @@ static int search_group(const struct ft *f, uint64_t records, uint64_t n, uint64
 			uint64_t *at_ret)
 {
 	uint64_t first = 0, last = 0;
-	int r = ld_ptr(f->g, records + f->rec_ip, &first);
+	int r = ld_ptr(f, records + f->rec_ip, &first);
 
 	if (r == VP_OK)
-		r = ld_ptr(f->g, records + (n - 1) * f->rec_size + f->rec_ip, &last);
+		r = ld_ptr(f, records + (n - 1) * f->rec_size + f->rec_ip, &last);
 	if (r < 0 || ip < first || ip > last)
 		return r;
-	r = guest_read(f->g, vp_gva(records), buf, (size_t)n * f->rec_size);
+	r = ld(f, records, buf, (size_t)n * f->rec_size);
 	for (uint64_t i = 0; r == VP_OK && i < n; i++)
 		if (vp_ld64(buf + i * f->rec_size + f->rec_ip) == ip)
 			*at_ret = records + i * f->rec_size;
@@ -126,19 +132,19 @@ static int find_record(const struct ft *f, uint64_t ip, uint64_t *at_ret)
 	if (!guest_sym_addr(f->g, "ftrace_pages_start", &start))
 		r = VP_E_SYM_UNKNOWN;
 	if (r == VP_OK)
-		r = ld_ptr(f->g, start.v, &pg);
+		r = ld_ptr(f, start.v, &pg);
 	for (unsigned i = 0; r == VP_OK && pg && !*at_ret; i++) {
 		uint64_t records = 0, n = 0;
 
-		r = i < PAGES_MAX ? ld_ptr(f->g, pg + f->pg_records, &records) : VP_E_GUEST_CORRUPT;
+		r = i < PAGES_MAX ? ld_ptr(f, pg + f->pg_records, &records) : VP_E_GUEST_CORRUPT;
 		if (r == VP_OK)
-			r = ld_int(f->g, pg + f->pg_index, &n);
+			r = ld_int(f, pg + f->pg_index, &n);
 		if (r == VP_OK && n > INDEX_MAX)
 			r = VP_E_GUEST_CORRUPT;
 		if (r == VP_OK && n)
 			r = search_group(f, records, n, ip, buf, at_ret);
 		if (r == VP_OK)
-			r = ld_ptr(f->g, pg + f->pg_next, &pg);
+			r = ld_ptr(f, pg + f->pg_next, &pg);
 	}
 	free(buf);
 	return r;
@@ -151,10 +157,10 @@ static int hash_has(const struct ft *f, uint64_t hash, uint64_t ip, bool *ret)
 {
 	uint64_t bits, buckets, seen = 0;
 	uint8_t *heads;
-	int r = ld_int(f->g, hash + f->h_bits, &bits);
+	int r = ld_int(f, hash + f->h_bits, &bits);
 
 	if (r == VP_OK)
-		r = ld_ptr(f->g, hash + f->h_buckets, &buckets);
+		r = ld_ptr(f, hash + f->h_buckets, &buckets);
 	if (r != VP_OK)
 		return r;
 #ifndef VP_PLANT_GUEST /* the planted bug: a hash may say that it has 2^4000000000 buckets */
@@ -165,16 +171,15 @@ static int hash_has(const struct ft *f, uint64_t hash, uint64_t ip, bool *ret)
 	if (!heads)
 		return VP_E_NOMEM;
 	*ret = false;
-	r = guest_read(f->g, vp_gva(buckets), heads, (size_t)8 << bits);
+	r = ld(f, buckets, heads, (size_t)8 << bits);
 	for (size_t i = 0; r == VP_OK && i < (size_t)1 << bits && !*ret; i++) {
 		uint64_t e = vp_ld64(heads + 8 * i), at;
 
 		while (r == VP_OK && e && !*ret) {
-			r = seen++ < ENTRIES_MAX ? ld_ptr(f->g, e + f->e_ip, &at)
-						 : VP_E_GUEST_CORRUPT;
+			r = seen++ < ENTRIES_MAX ? ld_ptr(f, e + f->e_ip, &at) : VP_E_GUEST_CORRUPT;
 			*ret = r == VP_OK && at == ip;
 			if (r == VP_OK)
-				r = ld_ptr(f->g, e + f->e_next, &e);
+				r = ld_ptr(f, e + f->e_next, &e);
 		}
 	}
 	free(heads);
@@ -188,7 +193,7 @@ static int hash_test(const struct ft *f, uint64_t hash, uint64_t ip, bool empty,
 	int r = VP_OK;
 
 	if (hash)
-		r = ld_ptr(f->g, hash + f->h_count, &count);
+		r = ld_ptr(f, hash + f->h_count, &count);
 	*ret = empty;
 	return r == VP_OK && count ? hash_has(f, hash, ip, ret) : r;
 }
@@ -197,14 +202,14 @@ static int ops_cover(const struct ft *f, uint64_t ops, uint64_t ip, bool *ret)
 {
 	uint64_t hashes, filter, notrace;
 	bool out = false;
-	int r = ld_ptr(f->g, ops + f->ops_hash, &hashes);
+	int r = ld_ptr(f, ops + f->ops_hash, &hashes);
 
 	*ret = true;
 	if (r != VP_OK || !hashes)
 		return r;
-	r = ld_ptr(f->g, hashes + f->filter, &filter);
+	r = ld_ptr(f, hashes + f->filter, &filter);
 	if (r == VP_OK)
-		r = ld_ptr(f->g, hashes + f->notrace, &notrace);
+		r = ld_ptr(f, hashes + f->notrace, &notrace);
 	if (r == VP_OK)
 		r = hash_test(f, filter, ip, true, ret);
 	if (r == VP_OK && *ret)
@@ -233,19 +238,19 @@ static int find_users(const struct ft *f, uint64_t ip, struct guest_tracer *tr)
 	if (!guest_sym_addr(f->g, "ftrace_ops_list", &list) ||
 	    !guest_sym_addr(f->g, "ftrace_list_end", &end))
 		return VP_E_SYM_UNKNOWN;
-	r = ld_ptr(f->g, list.v, &ops);
+	r = ld_ptr(f, list.v, &ops);
 	for (unsigned i = 0; r == VP_OK && ops && ops != end.v; i++) {
 		bool covers = false;
 
 		r = i < OPS_MAX ? ops_cover(f, ops, ip, &covers) : VP_E_GUEST_CORRUPT;
 		if (r == VP_OK && covers) {
 			tr->covered = true;
-			r = ld_ptr(f->g, ops + f->ops_func, &func);
+			r = ld_ptr(f, ops + f->ops_func, &func);
 			if (r == VP_OK)
 				add_who(f, func, tr);
 		}
 		if (r == VP_OK)
-			r = ld_ptr(f->g, ops + f->ops_next, &ops);
+			r = ld_ptr(f, ops + f->ops_next, &ops);
 	}
 	return r;
 }
@@ -259,7 +264,7 @@ static int fill(const struct ft *f, uint64_t at, struct guest_tracer *tr)
 	tr->flags_at = vp_gva(at + f->rec_flags);
 	r = guest_data_gpa(f->g, tr->flags_at, 8, &tr->flags_gpa);
 	if (r == VP_OK)
-		r = ld_ptr(f->g, tr->flags_at.v, &tr->flags);
+		r = ld_ptr(f, tr->flags_at.v, &tr->flags);
 	if (r < 0)
 		return r;
 	tr->found = true;
@@ -280,11 +285,13 @@ int guest_tracer(struct guest *g, vp_gva_t site, struct diag *diag, struct guest
 		*ret = tr;
 		return VP_OK;
 	}
-	r = find_record(&f, site.v, &at);
+	f.cache = mem_cache_create(g->t);
+	r = f.cache ? find_record(&f, site.v, &at) : VP_E_NOMEM;
 	if (r == VP_OK && at)
 		r = fill(&f, at, &tr);
 	if (r == VP_OK && at)
 		r = find_users(&f, site.v, &tr);
+	mem_cache_destroy(f.cache);
 	if (r == VP_E_SYM_UNKNOWN) { /* a kernel without the function tracer */
 		*ret = (struct guest_tracer){0};
 		return VP_OK;

@@ -86,7 +86,7 @@ static void take_btf(struct guest *g, const uint8_t *p, size_t len)
 		free(copy);
 }
 
-static void btf_by_symbol(struct guest *g, vp_gva_t at)
+static void btf_by_symbol(struct guest *g, struct mem_cache *cache, vp_gva_t at)
 {
 	uint8_t header[BTF_HEADER];
 	uint32_t size;
@@ -98,7 +98,8 @@ static void btf_by_symbol(struct guest *g, vp_gva_t at)
 	p = malloc(size);
 	if (!p)
 		return;
-	if (guest_read(g, at, p, size) < 0 || btf_parse(p, size, &g->btf) < 0)
+	if (mem_read(g->t, cache, &g->info.mmu, at, MEM_KERNEL, p, size) < 0 ||
+	    btf_parse(p, size, &g->btf) < 0)
 		free(p);
 }
 
@@ -201,7 +202,7 @@ void guest_identify(struct guest *g, struct mem_cache *cache)
 	vp_gva_t at;
 
 	if (guest_sym_addr(g, "__start_BTF", &at)) {
-		btf_by_symbol(g, at);
+		btf_by_symbol(g, cache, at);
 	} else if (!g->info.data_symbols && guest_ro_read(g, cache, &ro) == VP_OK) {
 		btf_by_magic(g, &ro);
 		take_exports(g, &ro);
