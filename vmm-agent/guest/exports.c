@@ -66,6 +66,8 @@ static bool entry_at(struct finder *f, size_t at, struct entry *ret)
 
 	if (!vp_fits(at, EXPORTS_ENTRY, raw->len) || f->work == 0)
 		return false;
+	if (vp_ld32(raw->p + at) == 0) /* nothing exports its own entry; padding looks like that */
+		return false;
 	e.value = raw->start + at + (uint64_t)(int64_t)(int32_t)vp_ld32(raw->p + at);
 	if (e.value - raw->image >= raw->image_len && e.value >= raw->percpu_len)
 		return false;
