@@ -117,7 +117,8 @@ static int drop_sites(struct eng_apply_plan *a, bool tracers)
 		if (r == VP_OK && (site.word != ENG_WORD_NEW || !site.trusted))
 			r = VP_E_LEDGER;
 		if (r < 0)
-			return diag_set(a->diag, r, "%s %s: its site at %#" PRIx64 ": %s",
+			return diag_set(a->diag, r,
+					"%s %s: its site at %#" PRIx64 ": %s: see vpatch status",
 					a->cur->l.name, a->cur->l.version, e.gva.v,
 					vp_err_sentence(r));
 		memcpy(site.e.new, site.e.rest, site.e.len);

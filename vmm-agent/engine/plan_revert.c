@@ -185,10 +185,12 @@ static int check_site(const char *name, const struct eng_site *site, struct gues
 				who[0] ? who : "bytes nobody here wrote");
 	}
 	if (!site->trusted)
-		return diag_set(diag, VP_E_LEDGER,
-				"%s: the ledger's bytes for %s at %#" PRIx64
-				" are not that function's own entry: nothing was put back",
-				name, site->symbol, site->e.gva.v);
+		return diag_set(
+			diag, VP_E_LEDGER,
+			"%s: the ledger's bytes for %s at %#" PRIx64
+			" are not that function's own entry: nothing was put back; see vpatch "
+			"status, a reboot of the guest ends the hotfix",
+			name, site->symbol, site->e.gva.v);
 	return VP_OK;
 }
 
