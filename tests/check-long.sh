@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/common.sh"
 prepare 'build demo arm64 check fuzz' "$@"
-export SCALE=${SCALE:-4} FUZZ_SECONDS=${FUZZ_SECONDS:-15}
+export SCALE=${SCALE:-8} FUZZ_SECONDS=${FUZZ_SECONDS:-20}
 
 row build 600 make -j"$(nproc)" all tools O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do
