@@ -120,11 +120,9 @@ for op in apply revert; do
   echo "$op: $main steps of the command, $holder of the holder"
   for role in main holder both; do
     case $role in main) steps=$main ;; *) steps=$holder ;; esac
-    # All of them at the full count; else a sample that begins anywhere. The command's own steps
-    # are many and nearly all of them only read.
+    # All of them at the full count; else a sample that begins anywhere.
     samples=$((steps * SCALE / 100))
     [ "$samples" -ge 12 ] || samples=12
-    [ "$SCALE" -ge 100 ] || [ $samples -le $((6 * SCALE)) ] || [ $role != main ] || samples=$((6 * SCALE > 20 ? 6 * SCALE : 20))
     [ "$SCALE" -ge 100 ] && stride=1 || stride=$(((steps + samples - 1) / samples))
     for ((s = 1 + RANDOM % stride; s <= steps + 20; s += stride)); do
       prepare_for $op
