@@ -1,42 +1,69 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # scales
-# The command, its holder or both are killed at every system call of apply and revert: the guest
-# runs within a second, no instruction is torn, words are mixed only where the holder itself was
-# killed and only until recover, which ends fully applied or fully reverted.
+# The command, its holder or both are killed at every system call of apply and revert, and of an
+# apply whose payload the guest never had: the guest runs within a second, no instruction is torn,
+# words are mixed only where the holder itself was killed and only until recover, which ends fully
+# applied or fully reverted. OPS and ROLES pick some.
 set -u
 . "$(dirname "$0")/vp.sh"
 vp_begin "$1"
-vp_guest kill
 vp_hotfix two
-texts kill
 k=$O/tests/tools/killstep
-two_a="Linux version $(rig_cmd kill 'uname -r') (two, first) $(rig_cmd kill 'uname -v')"
-rig_cmd kill "load start -t v '@' '$two_a'; load start -t c -n 1 -f /proc/cmdline '@' 'two, second'; load from -t v 0 1; load from -t c 0 1" || fail 'no load'
+# A retired payload is used again by the same bundle: only one that the guest never had has its
+# payload and its record written. Bundles that differ in their version are made from one.
+fresh=0 since_boot=0
+sed 's/VPATCH_VERSION("1")/VPATCH_VERSION("1.00000")/' "$rig_here/hotfix/two.c" >"$work/fresh.c"
+vp build "$work/fresh.c" --kernel "$kernel/build" -o "$work/fresh.unsigned" >"$work/build.log" 2>&1 ||
+  fail "building fresh: $(tail -n 20 "$work/build.log")"
+[ "$(LC_ALL=C grep -c -a '1\.00000' "$work/fresh.unsigned")" = 1 ] || fail 'the version is not in the bundle once'
 
-run() { case $1 in apply) echo apply "$dom" "$hf/two.vpatch" ;; revert) echo revert "$dom" two ;; esac; }
+declare -A bundle=([apply]=$hf/two.vpatch [fresh]=$hf/fresh.vpatch)
 vpk() { # killstep's arguments, then the operation
   local op=$1
   shift
-  # shellcheck disable=SC2046
-  "$k" "$@" -- "$vp_bin" $(run "$op")
+  case $op in
+    revert) "$k" "$@" -- "$vp_bin" revert "$dom" two ;;
+    *) "$k" "$@" -- "$vp_bin" apply "$dom" "${bundle[$op]}" ;;
+  esac
 }
 
-# The words of the change, as the planner gives them: gpa old new, in hex.
-want 0 ok apply "$dom" "$hf/two.vpatch"
-jq -r '.edits[] | select(.kind == "site") | "\(.address) \(.old) \(.new)"' <<<"$said" | while read -r at old new; do
-  echo "$(gpa_of kill "$at") $old $new"
-done >"$work/edits"
-[ "$(grep -c ^0x "$work/edits")" = 2 ] || fail "apply does not report two sites: $said"
-want 0 ok revert "$dom" two
+# The words that an apply of BUNDLE would write: where they are is asked of the guest once a boot.
+words=() look=()
+learn() {
+  local at old new
+  want 0 ok apply "$dom" "$1" --dry-run
+  words=()
+  while read -r at old new; do
+    words+=("$old $new")
+    [ ${#look[@]} -gt 2 ] ||
+      look+=('{"execute":"human-monitor-command","arguments":{"command-line":"xp /'$((${#old} / 2))'xb '"$(gpa_of kill "$at")"'"}}')
+  done < <(jq -r '.edits[] | select(.kind == "site") | "\(.address) \(.old) \(.new)"' <<<"$said")
+  [ ${#words[@]} = 2 ] || fail "apply does not report two sites: $said"
+}
 
-# One look through QEMU's monitor: whether the guest runs, and the words.
-look=('{"execute":"query-status"}')
-words=()
-while read -r gpa old new; do
-  look+=('{"execute":"human-monitor-command","arguments":{"command-line":"xp /'$((${#old} / 2))'xb '"$gpa"'"}}')
-  words+=("$old $new")
-done <"$work/edits"
+boot() {
+  local two_a task
+  rig_stop kill
+  vp_guest kill
+  two_a="Linux version $(rig_cmd kill 'uname -r') (two, first) $(rig_cmd kill 'uname -v')"
+  rig_cmd kill "load start -t v '@' '$two_a'; load start -t c -n 1 -f /proc/cmdline '@' 'two, second'; load from -t v 0 1; load from -t c 0 1" || fail 'no load'
+  # The load is there to use the function, not to keep the host busy.
+  for task in /proc/"$(rig_pid kill)"/task/*; do renice -n 10 -p "${task##*/}" >/dev/null; done
+  look=('{"execute":"query-status"}')
+  learn "${bundle[apply]}"
+  look_at "$1"
+  since_boot=0
+}
+
+# The guest has seen nothing but right answers since it booted, and its console is clean.
+good() {
+  prepare_for apply
+  rig_cmd kill 'load report -t v; load report -t c' >"$work/load"
+  cat "$work/load"
+  grep -q 'wrong [1-9]' "$work/load" && fail 'the load saw a wrong answer'
+  untouched kill "$1"
+}
 
 # Sets state to old, new or mixed, once the guest runs; fails if it does not within a second or a
 # word is neither.
@@ -67,15 +94,25 @@ look_at() {
 # Whatever a kill left: to the state that OP starts from.
 prepare_for() {
   case $1-$state in
-    apply-new)
+    apply-new | fresh-new)
       want 0 ok revert "$dom" two
       state=old
       ;;
     revert-old)
-      want 0 ok apply "$dom" "$hf/two.vpatch"
+      want 0 ok apply "$dom" "${bundle[apply]}"
       state=new
       ;;
   esac
+  [ "$1" = fresh ] || return 0
+  # arm64's arena has room for some sixty of them.
+  if [ $((since_boot += 1)) -gt 40 ]; then
+    good 'the kills while the payload was new'
+    boot 'a new boot'
+  fi
+  fresh=$((fresh + 1))
+  LC_ALL=C sed "s/1\.00000/1.$(printf %05d $fresh)/" "$work/fresh.unsigned" >"${bundle[fresh]}"
+  vp sign "${bundle[fresh]}" --key "$key/key.pem" --cert "$key/cert.pem" >/dev/null || fail 'signing'
+  learn "${bundle[fresh]}"
 }
 
 kills=0 mixed=0
@@ -83,8 +120,9 @@ one_kill() {
   local op=$1 role=$2 step=$3 out where before=$state
   where="$op, $role killed at step $step"
   out=$(vpk "$op" --role "$role" --step "$step") || {
-    grep -q unreached <<<"$out" && return 1
-    fail "$where: $out"
+    grep -q unreached <<<"$out" || fail "$where: $out"
+    look_at "$where: it had fewer steps"
+    return 1
   }
   where="$where: $(head -n 1 <<<"$out")"
   kills=$((kills + 1))
@@ -109,29 +147,32 @@ one_kill() {
   rig_cmd kill true 20 || fail "$where: the guest does not answer"
 }
 
-# The load is there to use the function, not to keep the host busy.
-for task in /proc/"$(rig_pid kill)"/task/*; do renice -n 10 -p "${task##*/}" >/dev/null; done
-look_at 'before the first'
-for op in apply revert; do
+boot 'before the first'
+for op in ${OPS:-apply revert fresh}; do
   prepare_for $op
   count=$(vpk $op --count)
   read -r _ main _ holder _ code <<<"$(tail -n 1 <<<"$count")"
   [ "$code" = 0 ] || fail "$op under killstep: $count"
+  look_at "$op"
   echo "$op: $main steps of the command, $holder of the holder"
-  for role in main holder both; do
+  for role in ${ROLES:-main holder both}; do
     case $role in main) steps=$main ;; *) steps=$holder ;; esac
-    # All of them at the full count; else a sample that begins anywhere.
+    # All of them at the full count; else a sample that begins anywhere. Until it forks the holder
+    # a command does the same for a new payload as for an old one.
     samples=$((steps * SCALE / 100))
+    [ $op != fresh ] || [ $role != main ] || samples=$((samples / 10))
     [ "$samples" -ge 12 ] || samples=12
-    [ "$SCALE" -ge 100 ] && stride=1 || stride=$(((steps + samples - 1) / samples))
+    stride=$(((steps + samples - 1) / samples))
+    before=$kills
     for ((s = 1 + RANDOM % stride; s <= steps + 20; s += stride)); do
       prepare_for $op
       one_kill $op $role "$s" || break
     done
+    echo "$op, $role: $((kills - before)) kills"
+    # The count of steps differs a little from run to run.
+    [ $((kills - before)) -ge $((steps / stride * 3 / 4)) ] || fail "$op, $role: ended at step $s of $steps"
   done
+  [ $op != revert ] || { good 'the kills'; learn "${bundle[apply]}"; }
 done
-prepare_for apply
-rig_cmd kill 'load report -t v; load report -t c' | tee "$work/load"
-grep -q 'wrong [1-9]' "$work/load" && fail 'the load saw a wrong answer'
-untouched kill 'the kills'
+good 'the kills while the payload was new'
 echo "$kills kills; $mixed left the words mixed until recover"
