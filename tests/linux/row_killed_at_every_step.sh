@@ -169,8 +169,8 @@ for op in ${OPS:-apply revert fresh}; do
       one_kill $op $role "$s" || break
     done
     echo "$op, $role: $((kills - before)) kills"
-    # The count of steps differs a little from run to run.
-    [ $((kills - before)) -ge $((steps / stride * 3 / 4)) ] || fail "$op, $role: ended at step $s of $steps"
+    # The count of steps differs from run to run: whoever waits on a busy host polls more often.
+    [ $((kills - before)) -ge $((steps / stride / 3)) ] || fail "$op, $role: ended at step $s of $steps"
   done
   [ $op != revert ] || { good 'the kills'; learn "${bundle[apply]}"; }
 done
