@@ -127,13 +127,16 @@ fresh_guest
 for ((i = 0; i < ROUNDS; i++)); do
   timed nothing rig_cmd vm true
   if (timed livepatch rig_cmd vm "$load" 30) >"$work/klp.said" 2>&1; then
-    rig_cmd vm 'grep -q livepatch /proc/version' || fail 'the livepatch does nothing'
-    rig_cmd vm "$unload" 30 >/dev/null 2>&1 && continue
+    rig_cmd vm 'cat /proc/version' 30 >"$work/klp.said" 2>&1 && ! grep -q livepatch "$work/klp.said" &&
+      fail 'the livepatch does nothing'
+    rig_cmd vm "$unload" 30 >"$work/klp.said" 2>&1 && continue
   fi
+  grep -q 'no answer in time' "$work/klp.said" || fail "livepatch: $(cat "$work/klp.said")"
   hung=$((hung + 1))
   [ $hung -le $((ROUNDS / 3 + 1)) ] || fail "livepatch: $hung guests did not answer: $(cat "$work/klp.said")"
   fresh_guest
 done
+[ -s "$work/livepatch.command" ] || fail 'no livepatch was loaded to its end'
 l=$(median "$work/livepatch.command") n=$(median "$work/nothing.command")
 awk -v l="$l" -v n="$n" -v d="$v" -v k="$(wc -l <"$work/livepatch.command")" 'BEGIN {
   printf "  livepatch load, in the guest                            whole command %9.0f us   (emulated, %d rounds)\n", l - n, k

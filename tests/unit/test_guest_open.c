@@ -292,6 +292,52 @@ static void test_open_refuses_a_booting_kernel(void **state)
 	world_deinit(&w);
 }
 
+/* A frame record at `at`. */
+static void frame(struct world *w, uint64_t at, uint64_t next, uint64_t ret)
+{
+	vp_st64(guestimg_at(&w->img, vp_gva(at)), next);
+	vp_st64(guestimg_at(&w->img, vp_gva(at + 8)), ret);
+}
+
+static void expect_alive(struct world *w)
+{
+	assert_int_equal(open_with(w, GUEST_MAY_HOLD), VP_OK);
+	guest_close(w->g);
+}
+
+/* Where no variable tells, stacks do: func[0] is a function that panic() waits in. */
+static void stacks_tell(struct world *w, struct arch_regs *regs)
+{
+	const uint64_t page = regs->v[ARCH_REG_SP] & ~0xfffull, in_panic = w->img.panic.v + 0x20;
+	const uint64_t irq = page - 0x2000;
+
+	/* a word that is no return address, and one that is another's */
+	frame(w, regs->v[ARCH_REG_FP], 0, 0);
+	vp_st64(guestimg_at(&w->img, vp_gva(regs->v[ARCH_REG_SP] + 8)), in_panic);
+	expect_alive(w);
+	frame(w, regs->v[ARCH_REG_FP], 0, in_panic & 0x007fffffffffffff);
+	expect_alive(w);
+	/* the frame of panic() begins in the stack's next page */
+	regs->v[ARCH_REG_FP] = page - 16;
+	frame(w, page - 16, page + 32, 0);
+	frame(w, page + 32, 0, in_panic);
+	expect(w, VP_E_PANICKED, "panic");
+	/* an interrupt on a stack of its own, two frames deep */
+	regs->v[ARCH_REG_FP] = irq + 16;
+	frame(w, irq + 16, irq + 64, 0);
+	frame(w, irq + 64, page - 16, 0);
+	expect(w, VP_E_PANICKED, "panic");
+	/* a chain in circles, and one that leaves the address space */
+	frame(w, irq + 64, irq + 16, 0);
+	expect_alive(w);
+	frame(w, irq + 64, 0xfffffffffffffff8, 0);
+	expect_alive(w);
+	/* no frame pointer: any word of the stack may be it */
+	regs->have &= ~(1u << ARCH_REG_FP);
+	regs->v[ARCH_REG_SP] = page - 64;
+	expect(w, VP_E_PANICKED, "panic");
+}
+
 static void test_open_refuses_a_panicked_kernel(void **state)
 {
 	struct arch_regs *regs;
@@ -306,29 +352,11 @@ static void test_open_refuses_a_panicked_kernel(void **state)
 	if (w.img.panic_cpu.v)
 		vp_st32(fake_mem(w.f, w.img.panic_cpu, 4), 1);
 	else
-		vp_st64(guestimg_at(&w.img, vp_gva(regs->v[ARCH_REG_SP] + 32)),
-			(w.img.panic.v + 0x20) & 0x007fffffffffffff);
+		frame(&w, regs->v[ARCH_REG_FP] = regs->v[ARCH_REG_SP] + 32, 0,
+		      (w.img.panic.v + 0x20) & 0x00ffffffffffffff);
 	expect(&w, VP_E_PANICKED, "panic");
-	/* the same, when the frame of panic() begins in the stack's next page */
-	if (!w.img.panic_cpu.v) {
-		uint64_t sp = (regs->v[ARCH_REG_SP] & ~0x3fffull) + 0x1000 - 16;
-
-		vp_st64(guestimg_at(&w.img, vp_gva(regs->v[ARCH_REG_SP] + 32)), 0);
-		regs->v[ARCH_REG_SP] = sp;
-		vp_st64(guestimg_at(&w.img, vp_gva(sp + 32)), w.img.panic.v + 0x20);
-		expect(&w, VP_E_PANICKED, "panic");
-		/* the same, from an interrupt on a stack of its own, two frames deep */
-		regs->v[ARCH_REG_SP] = sp - 0x2000;
-		regs->v[ARCH_REG_FP] = sp - 0x2000 + 16;
-		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 16)), sp - 0x2000 + 64);
-		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 64)), sp + 16);
-		expect(&w, VP_E_PANICKED, "panic");
-		/* a chain that goes nowhere or in circles */
-		vp_st64(guestimg_at(&w.img, vp_gva(sp - 0x2000 + 64)), sp - 0x2000);
-		regs->v[ARCH_REG_PC] = w.img.func[0].v;
-		assert_int_equal(open_with(&w, GUEST_MAY_HOLD), VP_OK);
-		guest_close(w.g);
-	}
+	if (!w.img.panic_cpu.v)
+		stacks_tell(&w, regs);
 	world_deinit(&w);
 
 	world_init(&w, arch_of(state), NULL);

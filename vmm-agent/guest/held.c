@@ -5,12 +5,13 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
-#define STACK_LOOK        4096u  /* bytes above the stack pointer that are looked through */
-#define STACK_ALIGN       16384u /* a kernel stack ends at a multiple of its size (THREAD_SIZE) */
+#define STACK_LOOK        4096u       /* bytes above the stack pointer that are looked through */
 #define PANIC_CPU_INVALID 0xffffffffu /* include/linux/panic.h: -1 */
 #define STACK_HOPS        4u
+#define FRAME_RECORD      16u /* AAPCS64, "The frame pointer": the caller's record, the return address */
 /* With pointer authentication the top bits of a return address hold its signature. */
 #define KERNEL_TOP        (0xffffull << 48)
+#define KERNEL_HALF       (1ull << 55) /* a signature never takes this bit (Arm ARM, AddPAC()) */
 
 int guest_check_root(struct vp_target *t, struct mem_cache *cache, const struct arch_ops *ops,
 		     const struct guest_layout *layout, const struct arch_regs *regs,
@@ -108,48 +109,75 @@ int guest_check_panic(struct guest *g, struct diag *diag)
 			vp_ld32(raw));
 }
 
-/* The bytes from `at` to the end of what is looked through of the stack there; 0 if it is no stack. */
+/* What is mapped of the stack from `at` on, at most STACK_LOOK bytes; 0 if it is no stack. */
 static size_t read_stack(struct guest *g, uint64_t at, uint8_t stack[STACK_LOOK])
 {
-	uint64_t left = STACK_ALIGN - at % STACK_ALIGN;
+	uint64_t page = GUEST_PAGE - at % GUEST_PAGE;
 
-	if (left > STACK_LOOK)
-		left = STACK_LOOK;
-	return at % 8 == 0 && guest_read(g, vp_gva(at), stack, (size_t)left) == VP_OK ? (size_t)left
-										      : 0;
+	if (at % 8)
+		return 0;
+	if (guest_read(g, vp_gva(at), stack, STACK_LOOK) == VP_OK)
+		return STACK_LOOK;
+	return guest_read(g, vp_gva(at), stack, (size_t)page) == VP_OK ? (size_t)page : 0;
+}
+
+static bool returns_to_panic(const struct guest *g, uint64_t word)
+{
+	return word & KERNEL_HALF && in(&g->panic, word | KERNEL_TOP);
 }
 
 /*
- * Frames below panic() are live as long as it prints and waits: its return addresses are there. An
- * interrupt's handler may run just then, on a stack of its own; the chain of frame records leads
- * from there to the stack it came from.
+ * Frames below panic() are live as long as it prints and waits. The chain of frame records leads
+ * there, also from an interrupt's handler, on a stack of its own; it leads upwards within a stack.
  */
+static bool chain_has_panic(struct guest *g, uint64_t fp)
+{
+	for (unsigned hop = 0; hop < STACK_HOPS && fp != 0; hop++) {
+		uint8_t stack[STACK_LOOK];
+		uint64_t at = fp, from = fp;
+		size_t n = read_stack(g, at, stack);
+
+		while (fp >= from && vp_fits(fp - at, FRAME_RECORD, n) && fp % 8 == 0) {
+			const uint8_t *record = stack + (fp - at);
+
+			if (returns_to_panic(g, vp_ld64(record + 8)))
+				return true;
+			from = fp + FRAME_RECORD;
+			fp = vp_ld64(record);
+		}
+	}
+	return false;
+}
+
+/* Without frame records every word may be a return address. */
+static bool stack_has_panic(struct guest *g, uint64_t sp)
+{
+	uint8_t stack[STACK_LOOK];
+	size_t n = read_stack(g, sp, stack);
+
+	for (size_t i = 0; vp_fits(i, 8, n); i += 8)
+		if (returns_to_panic(g, vp_ld64(stack + i)))
+			return true;
+	return false;
+}
+
 static int look_at_stacks(struct guest *g, unsigned vcpu, const struct arch_regs *regs,
 			  struct diag *diag)
 {
-	uint64_t at = regs->v[ARCH_REG_SP];
-	uint64_t fp = regs->have & 1u << ARCH_REG_FP ? regs->v[ARCH_REG_FP] : 0;
+	bool found = false;
 
 	if (g->panic.len == 0)
 		return VP_OK;
-	for (unsigned hop = 0; hop < STACK_HOPS && at != 0; hop++) {
-		uint8_t stack[STACK_LOOK];
-		size_t n = read_stack(g, at, stack);
-
-		for (size_t i = 0; vp_fits(i, 8, n); i += 8)
-			if (in(&g->panic, vp_ld64(stack + i) | KERNEL_TOP))
-				return diag_set(diag, VP_E_PANICKED,
-						"the guest kernel has panicked (vCPU %u is below "
-						"panic()): look at its console",
-						vcpu);
-		/* Within one stack the chain leads upwards only. */
-		for (uint64_t from = at; fp >= from && vp_fits(fp - at, 16, n) && fp % 8 == 0;) {
-			from = fp + 1;
-			fp = vp_ld64(stack + (fp - at));
-		}
-		at = fp;
-	}
-	return VP_OK;
+	if (regs->have & 1u << ARCH_REG_FP)
+		found = chain_has_panic(g, regs->v[ARCH_REG_FP]);
+	else if (regs->have & 1u << ARCH_REG_SP)
+		found = stack_has_panic(g, regs->v[ARCH_REG_SP]);
+	if (!found)
+		return VP_OK;
+	return diag_set(
+		diag, VP_E_PANICKED,
+		"the guest kernel has panicked (vCPU %u is below panic()): look at its console",
+		vcpu);
 }
 
 int guest_check_vcpu(struct guest *g, unsigned vcpu, const struct arch_regs *regs,
@@ -171,7 +199,7 @@ int guest_check_vcpu(struct guest *g, unsigned vcpu, const struct arch_regs *reg
 				vcpu, at);
 	}
 	/* Where panic_cpu can be read there is nothing to look for. */
-	if (g->panic_cpu.v == 0 && in(&g->image, pc) && (regs->have & 1u << ARCH_REG_SP))
+	if (g->panic_cpu.v == 0 && in(&g->image, pc))
 		return look_at_stacks(g, vcpu, regs, diag);
 	return VP_OK;
 }
