@@ -20,7 +20,21 @@ kernel_text() {
   rig_qmp cyc '{"execute":"pmemsave","arguments":{"val":'$((16#${range%-*}))',"size":'$((16#${range#*-} - 16#${range%-*}))',"filename":"'"$1"'"}}' >/dev/null
 }
 
+# The bytes of that text that the kernel's own jump labels change whenever it likes (marking the TSC
+# unstable on a busy host is enough): "from to", counted from 1. arm64 does not show its table.
+jump_labels() {
+  local start stop text at
+  read -r start stop text <<<"$(rig_cmd cyc "sed -n 's/^\([0-9a-f]*\) . \(__start___jump_table\|__stop___jump_table\|_text\)\$/\2 \1/p' /proc/kallsyms" |
+    LC_ALL=C sort | sed 's/.* //' | tr '\n' ' ')"
+  [ -n "$text" ] || return 0
+  at=$((16#$start))
+  rig_qmp cyc '{"execute":"pmemsave","arguments":{"val":'$(($(gpa_of cyc "0x$start")))',"size":'$((16#$stop - at))',"filename":"'"$work/labels"'"}}' >/dev/null
+  # struct jump_entry: s32 code, s32 target, long key; code counts from itself.
+  od -An -v -td4 -w16 "$work/labels" | awk -v off=$((at - 16#$text)) '{ p = off + (NR - 1) * 16 + $1 + 1; print p, p + 4 }'
+}
+
 rig_cmd cyc "load start '$text0' '$text1'" || fail 'no load'
+rig_nice cyc
 rig_cmd cyc 'load from 0 1'
 for ((i = 1; i <= n; i++)); do
   want 0 ok apply "$dom" "$hf/banner.vpatch"
@@ -39,7 +53,11 @@ rig_cmd cyc 'load at 0 2' || fail 'at the end'
 arena >"$work/arena.last"
 kernel_text "$work/text.last"
 cmp "$work/arena.first" "$work/arena.last" || fail "the arena changed: $(cat "$work/arena.first" "$work/arena.last")"
-cmp "$work/text.first" "$work/text.last" || fail "the kernel's text is not what it was after the first cycle: $(cmp -l "$work/text.first" "$work/text.last" | head)"
+jump_labels >"$work/own"
+cmp -l "$work/text.first" "$work/text.last" | awk -v own="$work/own" '
+  BEGIN { while ((getline line <own) > 0) { split(line, f); for (i = f[1]; i <= f[2]; i++) mine[i] } }
+  !($1 in mine)' >"$work/changed"
+[ ! -s "$work/changed" ] || fail "the kernel's text is not what it was after the first cycle: $(head "$work/changed")"
 rig_cmd cyc 'load stop' || fail 'the load saw something wrong'
 want 0 ok status "$dom"
 for f in vfs_read version_proc_show; do

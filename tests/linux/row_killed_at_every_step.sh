@@ -43,13 +43,12 @@ learn() {
 }
 
 boot() {
-  local two_a task
+  local two_a
   rig_stop kill
   vp_guest kill
   two_a="Linux version $(rig_cmd kill 'uname -r') (two, first) $(rig_cmd kill 'uname -v')"
   rig_cmd kill "load start -t v '@' '$two_a'; load start -t c -n 1 -f /proc/cmdline '@' 'two, second'; load from -t v 0 1; load from -t c 0 1" || fail 'no load'
-  # The load is there to use the function, not to keep the host busy.
-  for task in /proc/"$(rig_pid kill)"/task/*; do renice -n 10 -p "${task##*/}" >/dev/null; done
+  rig_nice kill
   look=('{"execute":"query-status"}')
   learn "${bundle[apply]}"
   look_at "$1"
