@@ -23,7 +23,7 @@ ledger() {
   gpa=$(gpa_of abi "$payload")
   for ((i = 64; i <= 1024; i += 64)); do
     [ "$(phys_bytes abi $((gpa - i)) 8)" = "0176504c44474552" ] || continue
-    rig_qmp abi '{"execute":"pmemsave","arguments":{"val":'$((gpa - i))',"size":1024,"filename":"'"$work/record"'"}}' >/dev/null
+    rig_save abi $((gpa - i)) 1024 "$work/record"
     # The record says its own length at +12.
     head -c "$(od -An -tu4 -j 12 -N 4 "$work/record")" "$work/record" >"$to/ledger-1/$arch-$1-$(printf %x $((payload - i))).bin"
     return 0

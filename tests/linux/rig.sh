@@ -14,6 +14,8 @@
 #   rig_console NAME                 the file with the console's output
 #   rig_console_clean NAME           0 if the kernel complained of nothing, else shows it
 #   rig_pid NAME                     QEMU's process
+#   rig_nice NAME                    lets it yield to everything else on the host
+#   rig_save NAME GPA LEN FILE       guest memory into a file
 #   rig_alive NAME                   is that process there, and does the guest's shell answer?
 #   rig_stop NAME                    ends the guest
 #
@@ -76,6 +78,9 @@ rig_qmp() { local n=$1; shift; "$rig_ctl" qmp "$rig_dir/$n/mon" "$@"; }
 rig_hmp() {
   rig_qmp "$1" '{"execute":"human-monitor-command","arguments":{"command-line":"'"$2"'"}}' |
     sed 's/^{"return": "\(.*\)"}$/\1/; s/\\r\\n/\n/g'
+}
+rig_save() {
+  rig_qmp "$1" '{"execute":"pmemsave","arguments":{"val":'$(($2))',"size":'$(($3))',"filename":"'"$4"'"}}' >/dev/null
 }
 rig_status() { rig_qmp "$1" '{"execute":"query-status"}' | sed 's/.*"status": "\([^"]*\)".*/\1/'; }
 rig_events() {

@@ -17,7 +17,7 @@ arena() { vp_json '.arena | tojson' inspect "$dom"; }
 kernel_text() {
   local range
   range=$(rig_cmd cyc "sed -n 's/ *\\([0-9a-f]*-[0-9a-f]*\\) : Kernel code/\\1/p' /proc/iomem" | head -n 1)
-  rig_qmp cyc '{"execute":"pmemsave","arguments":{"val":'$((16#${range%-*}))',"size":'$((16#${range#*-} - 16#${range%-*}))',"filename":"'"$1"'"}}' >/dev/null
+  rig_save cyc $((16#${range%-*})) $((16#${range#*-} - 16#${range%-*})) "$1"
 }
 
 # The bytes of that text that the kernel's own jump labels change whenever it likes (marking the TSC
@@ -28,7 +28,7 @@ jump_labels() {
     LC_ALL=C sort | sed 's/.* //' | tr '\n' ' ')"
   [ -n "$text" ] || return 0
   at=$((16#$start))
-  rig_qmp cyc '{"execute":"pmemsave","arguments":{"val":'$(($(gpa_of cyc "0x$start")))',"size":'$((16#$stop - at))',"filename":"'"$work/labels"'"}}' >/dev/null
+  rig_save cyc "$(gpa_of cyc "0x$start")" $((16#$stop - at)) "$work/labels"
   # struct jump_entry: s32 code, s32 target, long key; code counts from itself.
   od -An -v -td4 -w16 "$work/labels" | awk -v off=$((at - 16#$text)) '{ p = off + (NR - 1) * 16 + $1 + 1; print p, p + 4 }'
 }

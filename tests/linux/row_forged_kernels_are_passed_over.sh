@@ -13,7 +13,7 @@ before=$(tell) || fail "inspect: $before"
 
 # The true page, as the guest's root may learn where it is.
 read -r at _ < <(rig_cmd fg 'cat /sys/kernel/vmcoreinfo')
-rig_qmp fg '{"execute":"pmemsave","arguments":{"val":'$((16#${at#0x} & ~4095))',"size":4096,"filename":"'"$work/true"'"}}' >/dev/null
+rig_save fg $((16#${at#0x} & ~4095)) 4096 "$work/true"
 head -c 64 "$work/true" | grep -aq 'OSRELEASE=' || {
   # The note's header comes first: the text follows it in the same page or has one of its own.
   grep -aq 'OSRELEASE=' "$work/true" || fail 'no VMCOREINFO where the guest says'

@@ -35,7 +35,7 @@ struct look {
 };
 
 /*
- * Looks at k->g, whose vmcoreinfo is parsed, and fills it. k->stage says how far it came, k->diag
+ * Looks at the page k->g->info.vmcoreinfo and fills k->g. k->stage says how far it came, k->diag
  * why it failed. VP_OK: it is the running kernel's. The target's errors are passed on.
  */
 int circle_close(struct look *k) VP_MUST_USE;

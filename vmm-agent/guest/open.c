@@ -301,7 +301,10 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 	if (!s.cache)
 		return diag_set(diag, VP_E_NOMEM, "page cache: no memory");
 	r = search(&s, flags, diag, &g);
-	if (r == VP_OK && g) {
+	if (r == VP_OK && !g)
+		r = diag_set(diag, VP_E_INTERNAL,
+			     "the search for the guest kernel ended without one");
+	if (r == VP_OK) {
 		fill_info(g);
 		guest_held_prepare(g);
 		guest_identify(g, s.cache);
