@@ -54,7 +54,8 @@ row_wanted() {
 }
 
 # row NAME SECONDS COMMAND...: runs COMMAND with its output in a log. 0 passes, 77 skips, else
-# and after SECONDS it fails and the log's tail is shown.
+# and after SECONDS it fails and the log's tail is shown. A row may have rows of its own: they count
+# as the one that it is.
 # ROWS, if set, is a list of patterns: only rows that match one run.
 row() {
   local name=$1 limit=$2 r start=$SECONDS log why
@@ -62,7 +63,7 @@ row() {
   row_wanted "$name" || return 0
   log=$logs/$name.log
   mkdir -p "${log%/*}"
-  timeout -k 15 "$limit" "$@" >"$log" 2>&1 </dev/null
+  timeout -k 15 "$limit" env -u VP_TALLY "$@" >"$log" 2>&1 </dev/null
   r=$?
   case $r in
     0)
