@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "vmm-agent/drv/gdb_int.h"
-#include "vmm-agent/drv/gdb_open.h"
 
 #define RESUME_WAIT_NS (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it runs; then it is asked */
 #define STOP_WAIT_NS   (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it stopped */
@@ -20,12 +19,7 @@ static uint32_t drv_caps(void *self)
 
 	/* A stub's write goes through QEMU's own memory API, which marks it dirty. On x86 the monitor
 	 * shows every register that is needed without a hold; on arm64 it has no TTBR1_EL1. */
-	return VP_CAP_WRITE_DIRTY | (g->arch->id == ARCH_X86_64 ? VP_CAP_REGS_LIVE : 0u);
-}
-
-static void drv_close(void *self)
-{
-	gdb_destroy(self);
+	return VP_CAP_WRITE_DIRTY | (g->m.arch->id == ARCH_X86_64 ? VP_CAP_REGS_LIVE : 0u);
 }
 
 static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag)
@@ -33,25 +27,25 @@ static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct 
 	struct gdb *g = self;
 
 	(void)diag;
-	*ret = g->ram;
-	*n_ret = g->n_ram;
+	*ret = g->m.ram;
+	*n_ret = g->m.n_ram;
 	return VP_OK;
 }
 
 static int drv_run_state(void *self, enum vp_run_state *ret, char words[32], struct diag *diag)
 {
-	return gdb_run_state(self, clock_in(GDB_CALL_NS), ret, words, diag);
+	return qemu_run_state(&((struct gdb *)self)->m, clock_in(QEMU_CALL_NS), ret, words, diag);
 }
 
 static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 {
-	return vmm_mem_read(&((struct gdb *)self)->mem, at, buf, len);
+	return vmm_mem_read(&((struct gdb *)self)->m.mem, at, buf, len);
 }
 
 static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag)
 {
-	return vmm_mem_find_pages(&((struct gdb *)self)->mem, prefix, n, found, cap, n_ret, diag);
+	return vmm_mem_find_pages(&((struct gdb *)self)->m.mem, prefix, n, found, cap, n_ret, diag);
 }
 
 /* --- arming -------------------------------------------------------------------------------- */
@@ -61,7 +55,7 @@ static int has_device(struct gdb *g, const char *name, size_t n, uint64_t deadli
 		      struct diag *diag, bool *ret)
 {
 	struct json_object *list = NULL;
-	int r = gdb_call(g, "query-chardev", NULL, -1, deadline, diag, &list);
+	int r = qemu_call(&g->m, "query-chardev", NULL, -1, deadline, diag, &list);
 
 	if (r < 0)
 		return r;
@@ -88,51 +82,7 @@ static int check_debugger(struct gdb *g, uint64_t deadline, struct diag *diag)
 		return diag_set(diag, VP_E_DEBUGGED,
 				"%s: QEMU's gdbstub is in use: end it with `gdbserver none` in the "
 				"monitor",
-				g->name);
-	return r;
-}
-
-static int check_state(struct gdb *g, uint64_t deadline, struct diag *diag, bool *runs)
-{
-	enum vp_run_state state;
-	char words[32];
-	int r = gdb_run_state(g, deadline, &state, words, diag);
-
-	if (r < 0)
-		return r;
-	*runs = state == VP_RUN_RUNNING;
-	switch (state) {
-	case VP_RUN_RUNNING:
-	case VP_RUN_PAUSED:
-		return VP_OK;
-	case VP_RUN_MIGRATING:
-		return diag_set(diag, VP_E_MIGRATING, "%s: is migrating (%s): try again later",
-				g->name, words);
-	case VP_RUN_SHUTDOWN:
-		return diag_set(diag, VP_E_SHUTDOWN, "%s: has ended (%s)", g->name, words);
-	case VP_RUN_PANICKED:
-		return diag_set(diag, VP_E_PANICKED, "%s: its kernel has panicked", g->name);
-	default:
-		break;
-	}
-	if (strcmp(words, "prelaunch") == 0)
-		return diag_set(diag, VP_E_BOOTING, "%s: has not been started yet", g->name);
-	if (strcmp(words, "debug") == 0)
-		return diag_set(diag, VP_E_DEBUGGED, "%s: a debugger has stopped it", g->name);
-	return diag_set(diag, VP_E_UNSUPPORTED, "%s: is in the state `%s`: resume or restart it",
-			g->name, words);
-}
-
-static int check_vcpus(struct gdb *g, uint64_t deadline, struct diag *diag)
-{
-	unsigned vcpus;
-	pid_t tid;
-	int r = gdb_query_vcpus(g, deadline, diag, &vcpus, &tid);
-
-	if (r == VP_OK && vcpus != g->vcpus)
-		return diag_set(diag, VP_E_GUEST_CHANGED,
-				"%s: has %u vCPUs now and had %u: try again", g->name, vcpus,
-				g->vcpus);
+				g->m.name);
 	return r;
 }
 
@@ -143,7 +93,7 @@ static bool vmm_gone(const struct gdb *g)
 	for (int i = 0; i < GONE_WAIT_MS; i++) {
 		uint64_t start;
 
-		if (vmm_start_time(g->id.pid, &start) < 0 || start != g->id.start_time)
+		if (vmm_start_time(g->m.id.pid, &start) < 0 || start != g->m.id.start_time)
 			return true;
 		usleep(1000);
 	}
@@ -165,11 +115,11 @@ static int let_go_by_monitor(struct gdb *g, struct diag *diag)
 	int r = gdb_stub_clear(g, clock_in(GDB_SURE_NS), diag, NULL);
 
 	if (r == VP_OK)
-		r = gdb_status(g, clock_in(GDB_SURE_NS), status, diag);
+		r = qemu_status(&g->m, clock_in(GDB_SURE_NS), status, diag);
 	if (r == VP_OK && g->run_again && strcmp(status, "paused") == 0) {
-		r = gdb_call(g, "cont", NULL, -1, clock_in(GDB_SURE_NS), diag, NULL);
+		r = qemu_call(&g->m, "cont", NULL, -1, clock_in(GDB_SURE_NS), diag, NULL);
 		if (r == VP_OK)
-			r = gdb_status(g, clock_in(GDB_SURE_NS), status, diag);
+			r = qemu_status(&g->m, clock_in(GDB_SURE_NS), status, diag);
 		if (r == VP_OK && strcmp(status, "paused") == 0)
 			r = VP_E_PAUSED;
 	}
@@ -197,14 +147,14 @@ static int drv_resume(void *self)
 	struct gdb *g = self;
 	char status[32];
 
-	gdb_events_forget(g);
+	qemu_events_forget(&g->m);
 	/* A guest that was found paused must not run a single instruction: no `D`, which lets it
 	 * run; the stub goes and the guest stays as it is. */
 	if (!g->run_again || detach(g) < 0)
 		return let_go_by_monitor(g, NULL);
 	/* QEMU's own word, after the stub's: it runs. */
-	if (!gdb_event_came(g, "RESUME", clock_in(RESUME_WAIT_NS)) &&
-	    (gdb_status(g, clock_in(GDB_SURE_NS), status, NULL) < 0 ||
+	if (!qemu_event_came(&g->m, "RESUME", clock_in(RESUME_WAIT_NS)) &&
+	    (qemu_status(&g->m, clock_in(GDB_SURE_NS), status, NULL) < 0 ||
 	     strcmp(status, "paused") == 0))
 		return let_go_by_monitor(g, NULL);
 	g->sh->held = false;
@@ -219,36 +169,36 @@ static void put_as_found(struct gdb *g)
 	if (g->sh->held)
 		(void)let_go_by_monitor(g, NULL);
 	else
-		(void)!gdb_stub_clear(g, clock_in(GDB_CALL_NS), NULL, NULL);
+		(void)!gdb_stub_clear(g, clock_in(QEMU_CALL_NS), NULL, NULL);
 }
 
 static int check_all(struct gdb *g, uint64_t deadline, struct diag *diag, bool *runs)
 {
 	int r;
 
-	if (g->kvm && g->arch->id != ARCH_X86_64)
+	if (g->m.kvm && g->m.arch->id != ARCH_X86_64)
 		return diag_set(
 			diag, VP_E_UNSUPPORTED,
 			"%s: QEMU's gdbstub does not make the instruction caches of a %s KVM "
 			"guest coherent",
-			g->name, g->arch->name);
+			g->m.name, g->m.arch->name);
 	r = check_debugger(g, deadline, diag);
 	if (r == VP_OK)
-		r = check_state(g, deadline, diag, runs);
-	return r == VP_OK ? check_vcpus(g, deadline, diag) : r;
+		r = qemu_check_state(&g->m, deadline, diag, runs);
+	return r == VP_OK ? qemu_check_vcpus(&g->m, deadline, diag, NULL) : r;
 }
 
 static int drv_check(void *self, struct diag *diag)
 {
 	bool runs;
 
-	return check_all(self, clock_in(GDB_CALL_NS), diag, &runs);
+	return check_all(self, clock_in(QEMU_CALL_NS), diag, &runs);
 }
 
 static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct gdb *g = self;
-	uint64_t deadline = clock_in(GDB_CALL_NS);
+	uint64_t deadline = clock_in(QEMU_CALL_NS);
 	bool runs = false, left = false;
 	int r = check_all(g, deadline, diag, &runs);
 
@@ -293,12 +243,13 @@ static int give_back(struct gdb *g, int err, struct diag *diag)
 	if (r == VP_OK)
 		return err == VP_E_TIMEOUT
 			       ? diag_set(diag, VP_E_DEADLINE,
-					  "%s: could not be held in time; it runs on", g->name)
+					  "%s: could not be held in time; it runs on", g->m.name)
 			       : err;
 	if (r == VP_E_DISCONNECTED)
-		return diag_set(diag, r, "%s: QEMU ended while the guest was being held", g->name);
+		return diag_set(diag, r, "%s: QEMU ended while the guest was being held",
+				g->m.name);
 	return diag_set(diag, r, "%s: could not be let go (%s): run `cont` in QEMU's monitor",
-			g->name, second.text);
+			g->m.name, second.text);
 }
 
 /* Calls the stub; sets it up anew first where that is needed, or where nobody listens there: a
@@ -325,28 +276,28 @@ static int call_stub(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
  */
 static int look_who_holds(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	bool ours = gdb_event_came(g, "STOP", clock_in(STOP_WAIT_NS)), runs = true;
+	bool ours = qemu_event_came(&g->m, "STOP", clock_in(STOP_WAIT_NS)), runs = true;
 	int r;
 
 	g->sh->leave = !ours;
 	g->run_again = ours;
-	r = check_state(g, deadline, diag, &runs);
+	r = qemu_check_state(&g->m, deadline, diag, &runs);
 	if (r == VP_OK && runs)
 		return diag_set(diag, VP_E_PROTO, "%s: QEMU's gdbstub does not hold the guest",
-				g->name);
+				g->m.name);
 	return r;
 }
 
 static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 {
 	struct gdb *g = self;
-	uint64_t limit = deadline == VP_NO_DEADLINE ? clock_in(GDB_CALL_NS) : deadline;
+	uint64_t limit = deadline == VP_NO_DEADLINE ? clock_in(QEMU_CALL_NS) : deadline;
 	bool by_the_dead = g->sh->held, stopped = false;
 	int r;
 
 	g->sh->leave = false;
 	g->run_again = g->ran;
-	gdb_events_forget(g);
+	qemu_events_forget(&g->m);
 	r = call_stub(g, limit, diag, &stopped);
 	/* Somebody let a guest go on that was found paused. */
 	if (r == VP_OK && stopped && !by_the_dead)
@@ -367,7 +318,7 @@ static int drv_takeover(void *self, struct diag *diag)
 	int r;
 
 	g->run_again = g->ran && !g->sh->leave;
-	r = gdb_reconnect(g, clock_in(GDB_SURE_NS), diag);
+	r = qemu_reconnect(&g->m, clock_in(GDB_SURE_NS), diag);
 	if (r == VP_OK)
 		r = call_stub(g, clock_in(GDB_SURE_NS), diag, &stopped);
 	if (r < 0) {
@@ -403,22 +354,6 @@ static int drv_sync(void *self)
 
 /* --- registers without a window ------------------------------------------------------------ */
 
-static int peek_by_monitor(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
-{
-	char *text = NULL;
-	int r = gdb_hmp(g, "info registers -a", clock_in(GDB_CALL_NS), diag, &text);
-
-	if (r < 0)
-		return r;
-	r = qemu_text_regs(text, vcpu, g->arch->reg_names, ret);
-	free(text);
-	if (r < 0)
-		return diag_set(diag, r,
-				"%s, info registers: no registers of vCPU %u in the answer",
-				g->name, vcpu);
-	return VP_OK;
-}
-
 static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
 {
 	bool armed = g->sh->ready, others = false;
@@ -426,26 +361,26 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 
 	/* Arming clears what dead agents left. Whoever only looks has no lock that says they are dead. */
 	if (!armed)
-		r = has_device(g, GDB_LABEL, sizeof(GDB_LABEL) - 1, clock_in(GDB_CALL_NS), diag,
+		r = has_device(g, GDB_LABEL, sizeof(GDB_LABEL) - 1, clock_in(QEMU_CALL_NS), diag,
 			       &others);
 	if (r == VP_OK && others)
 		r = diag_set(diag, VP_E_LOCKED,
 			     "%s: another vpatch is at work on it, or one died: try again, or run "
 			     "vpatch recover",
-			     g->name);
+			     g->m.name);
 	if (r == VP_OK && !armed)
 		r = drv_arm(g, VP_AFTER_AS_FOUND, diag);
 	if (r < 0)
 		return r;
-	r = drv_pause(g, clock_in(GDB_CALL_NS), diag);
+	r = drv_pause(g, clock_in(QEMU_CALL_NS), diag);
 	if (r == VP_OK) {
 		r = drv_regs(g, vcpu, ret);
 		if (r < 0)
-			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->name, vcpu,
+			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->m.name, vcpu,
 				 vp_err_sentence(r));
 		end = drv_resume(g);
 		if (end < 0)
-			r = diag_set(diag, end, "%s: %s", g->name, vp_err_sentence(end));
+			r = diag_set(diag, end, "%s: %s", g->m.name, vp_err_sentence(end));
 	}
 	if (!armed)
 		drv_disarm(g);
@@ -454,8 +389,48 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 
 static int drv_peek_regs(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
 {
-	return drv_caps(self) & VP_CAP_REGS_LIVE ? peek_by_monitor(self, vcpu, ret, diag)
-						 : peek_by_hold(self, vcpu, ret, diag);
+	return drv_caps(self) & VP_CAP_REGS_LIVE
+		       ? qemu_regs(&((struct gdb *)self)->m, vcpu, ret, diag)
+		       : peek_by_hold(self, vcpu, ret, diag);
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static void destroy(struct gdb *g)
+{
+	gdb_guard_stop(g);
+	gdb_stub_hang_up(g);
+	gdb_stub_forget(g);
+	qemu_close(&g->m);
+	if (g->sh)
+		munmap(g->sh, sizeof(*g->sh));
+	free(g);
+}
+
+static struct gdb *create(void)
+{
+	struct gdb *g = calloc(1, sizeof(*g));
+	void *shared;
+
+	if (!g)
+		return NULL;
+	g->fd = -1;
+	g->door = -1;
+	g->guard_pipe = -1;
+	shared = mmap(NULL, sizeof(*g->sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED) {
+		free(g);
+		return NULL;
+	}
+	g->sh = shared;
+	g->m.calling = &g->sh->calling;
+	return g;
+}
+
+static void drv_close(void *self)
+{
+	destroy(self);
 }
 
 static const struct vp_driver driver = {
@@ -481,22 +456,27 @@ static const struct vp_driver driver = {
 int drv_gdb_open(const char *name, const char *path, struct diag *diag, struct vp_target **ret)
 {
 	char locator[PATH_MAX + 8];
-	struct gdb *g;
-	int r = gdb_create(name, path, diag, &g);
+	struct gdb *g = create();
+	int r;
 
-	if (r < 0)
+	if (!g)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", name);
+	r = qemu_open(&g->m, name, path, diag);
+	if (r < 0) {
+		destroy(g);
 		return r;
-	snprintf(locator, sizeof(locator), "qmp:%s", g->path);
+	}
+	snprintf(locator, sizeof(locator), "qmp:%s", g->m.path);
 	r = vp_target_create(&driver, g,
-			     &(struct vp_target_info){.name = g->name,
+			     &(struct vp_target_info){.name = g->m.name,
 						      .locator = locator,
 						      .driver = driver.name,
-						      .accel = g->kvm ? "kvm" : "tcg",
-						      .id = g->id,
-						      .arch = g->arch,
-						      .vcpus = g->vcpus},
+						      .accel = g->m.kvm ? "kvm" : "tcg",
+						      .id = g->m.id,
+						      .arch = g->m.arch,
+						      .vcpus = g->m.vcpus},
 			     diag, ret);
 	if (r < 0)
-		gdb_destroy(g);
+		destroy(g);
 	return r;
 }

@@ -3,18 +3,12 @@
 #ifndef VP_DRV_GDB_INT_H
 #define VP_DRV_GDB_INT_H
 
-#include <limits.h>
-
-#include "qmp/qmp.h"
-#include "vmm-agent/base/clock.h"
 #include "vmm-agent/driver.h"
 #include "vmm-agent/drv/gdb_xml.h"
-#include "vmm-agent/drv/qemu_text.h"
+#include "vmm-agent/drv/qemu.h"
 #include "vmm-agent/drv/rsp.h"
-#include "vmm-agent/drv/vmm_mem.h"
 
 #define GDB_LABEL   "vpatch-"              /* of every character device that we make */
-#define GDB_CALL_NS (5 * CLOCK_NS_PER_SEC) /* a monitor command outside a window */
 #define GDB_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of letting a guest go */
 
 /*
@@ -35,17 +29,7 @@ struct gdb_shared {
 };
 
 struct gdb {
-	struct qmp *q;
-	char path[PATH_MAX]; /* of the QMP socket, absolute */
-	char name[128];
-	const struct arch_ops *arch;
-	bool kvm;
-	unsigned vcpus;
-	struct vp_identity id;
-	struct vp_ram ram[QEMU_RAM_MAX];
-	uint64_t hva[QEMU_RAM_MAX];
-	size_t n_ram;
-	struct vmm_mem mem;
+	struct qemu m;
 	struct gdb_shared *sh;
 	/* the channel as this process has it */
 	int door; /* O_PATH of the socket that the stub listens on, -1 */
@@ -58,24 +42,6 @@ struct gdb {
 	bool ran;       /* when armed: let it run at the end */
 	bool run_again; /* the same for the present hold */
 };
-
-/* gdb_qmp.c: the monitor. All set diag. */
-int gdb_qmp_error(const struct gdb *g, const struct qmp_error *e, const char *what,
-		  struct diag *diag);
-int gdb_connect(struct gdb *g, uint64_t deadline, struct qmp_error *e) VP_MUST_USE;
-int gdb_call(struct gdb *g, const char *command, struct json_object *args, int fd,
-	     uint64_t deadline, struct diag *diag, struct json_object **ret) VP_MUST_USE;
-int gdb_hmp(struct gdb *g, const char *line, uint64_t deadline, struct diag *diag,
-	    char **text_ret) VP_MUST_USE;
-/* After somebody died in the middle of a call, or this one failed in it. */
-int gdb_reconnect(struct gdb *g, uint64_t deadline, struct diag *diag) VP_MUST_USE;
-/* Forgets the events that came so far. */
-void gdb_events_forget(struct gdb *g);
-/* Whether that event has come since, or comes before the deadline (0: do not wait). */
-bool gdb_event_came(struct gdb *g, const char *event, uint64_t deadline);
-int gdb_status(struct gdb *g, uint64_t deadline, char words[32], struct diag *diag) VP_MUST_USE;
-int gdb_run_state(struct gdb *g, uint64_t deadline, enum vp_run_state *ret, char words[32],
-		  struct diag *diag) VP_MUST_USE;
 
 /* gdb_stub.c: the debug channel. */
 /* Starts the stub on a socket of ours. The guest is not held by it. */
