@@ -25,13 +25,13 @@ RUNDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/run,$(PREFIX)/run)
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-8s%s\n' '$(1)' '$(2)')
 
-PKGS := json-c libelf libdw libcrypto
+PKGS := json-c libelf libdw libcrypto libbpf
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -ljson-c -ldw -lelf -lcrypto)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null || echo -ljson-c -ldw -lelf -lcrypto -lbpf)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wpointer-arith -Wcast-align -Wwrite-strings -Wformat=2
-CPPFLAGS += -I. -D_GNU_SOURCE -DVP_VERSION='"$(VERSION)"' -DVP_SYSCONFDIR='"$(SYSCONFDIR)"' \
+CPPFLAGS += -I. -isystem $(O)/gen -D_GNU_SOURCE -DVP_VERSION='"$(VERSION)"' -DVP_SYSCONFDIR='"$(SYSCONFDIR)"' \
 	-DVP_LOCALSTATEDIR='"$(LOCALSTATEDIR)"' -DVP_RUNDIR='"$(RUNDIR)"' -DVP_DATADIR='"$(PREFIX)/share/vpatch"'
 CFLAGS ?= -O2 -g
 BASE_CFLAGS := -std=gnu11 $(WARN) -fno-strict-aliasing -fvisibility=hidden -fstack-protector-strong $(PKG_CFLAGS)
@@ -44,7 +44,8 @@ endif
 # which the linker takes what a program names.
 ROOMS := protocol arch arch/x86-64 arch/arm64 qmp vmm-agent vmm-agent/base vmm-agent/host \
 	vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain
-LIB_SRCS := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
+BPF_SRCS := $(sort $(wildcard $(addsuffix /*.bpf.c,$(ROOMS))))
+LIB_SRCS := $(filter-out $(BPF_SRCS),$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 CLI_SRCS := $(sort $(wildcard vmm-agent/cli/*.c))
 TESTLIB_SRCS := $(sort $(wildcard tests/lib/*.c))
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
@@ -85,6 +86,22 @@ $(O)/%.o: %.c Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# BPF programs, as C arrays with what loads them. The system's headers for the BPF target are the
+# host's own. What the generator writes is not ours to lint.
+BPF_CC ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+BPF_INC := -I. -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+SKELS := $(patsubst %.bpf.c,$(O)/gen/%.skel.h,$(notdir $(BPF_SRCS)))
+vpath %.bpf.c $(sort $(dir $(BPF_SRCS)))
+$(O)/gen/%.skel.h: %.bpf.c Makefile
+	$(call say,BPF,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(BPF_CC) -target bpf -std=gnu11 -Wall -Wextra -Werror -O2 -g $(BPF_INC) -MMD -MP -MT $@ \
+		-MF $(O)/gen/$*.d -c -o $(O)/gen/$*.bpf.o $<
+	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $(O)/gen/$*.bpf.o name $*_bpf && \
+		echo '/* NOLINTEND */'; } >$@
+$(call obj,$(LIB_SRCS)) $(patsubst %.c,$(O)/fuzz/%.o,$(LIB_SRCS)): | $(SKELS)
+
 $(LIB): $(call obj,$(LIB_SRCS))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -122,7 +139,7 @@ $(O)/tests/fuzz/%: $(O)/fuzz/tests/fuzz/%.o $(O)/fuzz/libvpatch-all.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $(FUZZ_EXTRA) -o $@ $^ $(PKG_LIBS) -lpthread
 
--include $(patsubst %.o,%.d,$(call obj,$(C_ALL)) $(FUZZ_LIB_OBJS) $(patsubst %.c,$(O)/fuzz/%.o,$(FUZZ_SRCS)))
+-include $(patsubst %.skel.h,%.d,$(SKELS)) $(patsubst %.o,%.d,$(call obj,$(C_ALL)) $(FUZZ_LIB_OBJS) $(patsubst %.c,$(O)/fuzz/%.o,$(FUZZ_SRCS)))
 
 # protocol/ must build freestanding for every guest architecture.
 FREESTANDING_CC := gcc aarch64-linux-gnu-gcc riscv64-linux-gnu-gcc arm-linux-gnueabihf-gcc powerpc64le-linux-gnu-gcc

@@ -24,12 +24,19 @@ struct vp_driver {
 	void (*disarm)(void *self);
 	int (*pause)(void *self, uint64_t deadline, struct diag *diag);
 	int (*takeover)(void *self, struct diag *diag);
+	/* CLOCK_MONOTONIC ns when the first vCPU of this hold was stopped; NULL: when pause was
+	 * called. */
+	uint64_t (*held_since)(void *self);
 	int (*regs)(void *self, unsigned vcpu, struct arch_regs *ret);
 	int (*write)(void *self, vp_gpa_t at, const void *buf, size_t len);
 	int (*sync)(void *self);
 	/* Once for every pause or takeover that succeeded. VP_E_PAUSED when the guest may still be
 	 * held, VP_E_DISCONNECTED when the VMM is gone. */
 	int (*resume)(void *self);
+	/* See vp_strand; NULL: a dead holder leaves it held anyway. */
+	int (*strand)(void *self);
+	/* See vp_confirm; NULL: there is nothing to doubt. */
+	int (*confirm)(void *self, struct diag *diag);
 };
 
 /* Takes ownership of self on success only; info is copied, its strings too. */

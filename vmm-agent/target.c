@@ -25,6 +25,7 @@ struct vp_target {
 	size_t n_ram;
 	bool armed;
 	bool held;
+	uint64_t held_at;        /* when vp_pause was called */
 	struct vp_paused paused; /* no allocation inside a window */
 };
 
@@ -344,6 +345,7 @@ int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag, struct v
 	if (clock_left(deadline) == 0)
 		return diag_set(diag, VP_E_DEADLINE,
 				"%s: the deadline passed before the guest was held", t->info.name);
+	t->held_at = clock_now();
 	r = t->driver->pause(t->self, deadline, diag);
 	if (r < 0)
 		return r;
@@ -364,12 +366,20 @@ int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret)
 
 	if (r < 0)
 		return r;
+	t->held_at = clock_now();
 	r = t->driver->takeover(t->self, diag);
 	if (r < 0)
 		return r;
 	t->held = true;
 	*ret = &t->paused;
 	return VP_OK;
+}
+
+uint64_t vp_held_since(const struct vp_paused *p)
+{
+	const struct vp_target *t = p->target;
+
+	return t->driver->held_since ? t->driver->held_since(t->self) : t->held_at;
 }
 
 struct vp_target *vp_paused_target(struct vp_paused *p)
@@ -416,4 +426,19 @@ int vp_resume(struct vp_paused *p)
 	/* Whatever happens p is spent: what is left to try is vp_takeover. */
 	t->held = false;
 	return t->driver->resume(t->self);
+}
+
+int vp_strand(struct vp_paused *p)
+{
+	struct vp_target *t = p->target;
+
+	if (!t->held)
+		return VP_E_INTERNAL;
+	t->held = false;
+	return t->driver->strand ? t->driver->strand(t->self) : VP_OK;
+}
+
+int vp_confirm(struct vp_target *t, struct diag *diag)
+{
+	return t->driver->confirm ? t->driver->confirm(t->self, diag) : VP_OK;
 }

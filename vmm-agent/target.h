@@ -124,6 +124,9 @@ int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag,
  * nothing could be done about it. */
 int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret) VP_MUST_USE;
 
+/* CLOCK_MONOTONIC ns when the first vCPU was stopped. */
+uint64_t vp_held_since(const struct vp_paused *p);
+
 /* The target that is held: for vp_read and whatever reads through it. */
 struct vp_target *vp_paused_target(struct vp_paused *p);
 
@@ -139,5 +142,15 @@ int vp_sync(struct vp_paused *p) VP_MUST_USE;
 /* Lets the guest go on as it was found, and frees p whatever happens. VP_E_PAUSED: it may still
  * be held. */
 int vp_resume(struct vp_paused *p) VP_MUST_USE;
+
+/* In place of vp_resume: what is in the guest must not run, whoever dies. Frees p. A vp_takeover and
+ * its vp_resume let it go. */
+int vp_strand(struct vp_paused *p) VP_MUST_USE;
+
+/*
+ * After vp_resume: whether what was written in the last hold is the guest's to keep. VP_E_MIGRATING:
+ * a migration began meanwhile and may have missed it. VP_E_GUEST_CHANGED: memory was laid anew.
+ */
+int vp_confirm(struct vp_target *t, struct diag *diag) VP_MUST_USE;
 
 #endif

@@ -599,7 +599,7 @@ static void test_completion_offers_commands_options_values_and_files(void **stat
 	complete("vpatch inspect --dry");
 	assert_string_equal(out, "\n");
 	complete("vpatch inspect dom --driver \"\"");
-	assert_string_equal(out, "auto\ngdb\n");
+	assert_string_equal(out, "auto\nkvm\ngdb\n");
 	complete("vpatch show fix.v");
 	assert_string_equal(out, "fix.vpatch\n");
 	complete("vpatch apply --deadline 10ms dom fix.v");

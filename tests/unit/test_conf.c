@@ -82,7 +82,7 @@ static void test_bad_lines_are_named_by_file_and_line(void **state)
 		{"deadline = -1s\n", "x.conf:1: "},
 		{"deadline = 99999999999999999999s\n", "x.conf:1: "},
 		{"deadline = 10ms # ten\n", "x.conf:1: "},
-		{"driver = kvm\n", "x.conf:1: "},
+		{"driver = xen\n", "x.conf:1: "},
 		{"require-signature = no\n", "x.conf:1: "},
 		{"certs-dir = relative\n", "x.conf:1: "},
 		{"run-dir = \n", "x.conf:1: "},

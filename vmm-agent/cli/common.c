@@ -21,7 +21,8 @@ int cli_settings(struct cli *cli)
 				"--deadline %.40s: give a time from 10us to 10s, such as 10ms",
 				deadline);
 	if (driver && !conf_driver(driver))
-		return diag_set(&cli->diag, VP_E_USAGE, "--driver %.40s: give auto or gdb", driver);
+		return diag_set(&cli->diag, VP_E_USAGE, "--driver %.40s: give auto, kvm or gdb",
+				driver);
 	if (driver)
 		snprintf(cli->conf.driver, sizeof(cli->conf.driver), "%s", driver);
 	return VP_OK;

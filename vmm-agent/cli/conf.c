@@ -50,7 +50,7 @@ bool conf_duration(const char *text, uint64_t *ns_ret)
 
 bool conf_driver(const char *text)
 {
-	return strcmp(text, "auto") == 0 || strcmp(text, "gdb") == 0;
+	return strcmp(text, "auto") == 0 || strcmp(text, "kvm") == 0 || strcmp(text, "gdb") == 0;
 }
 
 /* --- keys -------------------------------------------------------------------------------------- */
@@ -67,7 +67,7 @@ static const char *set_deadline(struct conf *conf, const char *value)
 static const char *set_driver(struct conf *conf, const char *value)
 {
 	if (!conf_driver(value))
-		return "auto or gdb";
+		return "auto, kvm or gdb";
 	snprintf(conf->driver, sizeof(conf->driver), "%s", value);
 	return NULL;
 }

@@ -8,7 +8,7 @@ const struct opt cli_opts[OPT_COUNT] = {
 	[OPT_HELP] = {"help", 'h', NULL, "say what the command does and how, with an example"},
 	[OPT_JSON] = {"json", 0, NULL, "print one JSON object on stdout, for errors too"},
 	[OPT_CONFIG] = {"config", 0, "FILE", "read the settings from FILE"},
-	[OPT_DRIVER] = {"driver", 0, "auto|gdb", "the way into the guest (default auto)"},
+	[OPT_DRIVER] = {"driver", 0, "auto|kvm|gdb", "the way into the guest (default auto)"},
 	[OPT_DRY_RUN] = {"dry-run", 0, NULL,
 			 "do everything that needs no pause, change nothing, exit as apply would"},
 	[OPT_DEADLINE] = {"deadline", 0, "TIME",

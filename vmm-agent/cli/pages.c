@@ -241,7 +241,7 @@ static void man_settings(struct out *out)
 	} keys[] = {
 		{"deadline = TIME", "The longest a guest may be held, from 10us to 10s. Past it "
 				    "everything is put back. Default 100ms."},
-		{"driver = auto|gdb", "The way into a guest. Default auto."},
+		{"driver = auto|kvm|gdb", "The way into a guest. Default auto."},
 		{"require-signature = yes|always",
 		 "yes: a bundle without a trusted signature is refused unless --allow-unsigned is "
 		 "given. always: it is refused in any case. Default yes."},

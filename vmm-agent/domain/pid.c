@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm-agent/drv/gdb.h"
-
 #define SOCKETS_MAX   1024    /* descriptors of one process that are looked at */
 #define SO_ACCEPTCON_ 0x10000 /* include/uapi/linux/net.h, __SO_ACCEPTCON: it listens */
 #define TYPE_STREAM   1
@@ -93,22 +91,22 @@ static bool has_inode(const uint64_t *inode, size_t n, uint64_t which)
 
 /* What answers there has to be a QMP server of just this process's VM. */
 static int try_socket(const char *name, pid_t pid, const char *path, struct diag *diag,
-		      struct vp_target **ret)
+		      struct qemu **ret)
 {
-	struct vp_target *t;
-	int r = drv_gdb_open(name, path, diag, &t);
+	struct qemu *m;
+	int r = qemu_create(name, path, diag, &m);
 
 	if (r < 0)
 		return r;
-	if (vp_target_info(t)->id.pid != pid) {
-		vp_target_close(t);
+	if (m->id.pid != pid) {
+		qemu_destroy(m);
 		return VP_E_NOT_QMP;
 	}
-	*ret = t;
+	*ret = m;
 	return VP_OK;
 }
 
-int dom_open_pid(const char *name, pid_t pid, struct diag *diag, struct vp_target **ret)
+int dom_find_qemu(const char *name, pid_t pid, struct diag *diag, struct qemu **ret)
 {
 	uint64_t inode[SOCKETS_MAX];
 	char path[64], *line = NULL;

@@ -3,13 +3,14 @@
 #ifndef VP_DOMAIN_PID_H
 #define VP_DOMAIN_PID_H
 
-#include "vmm-agent/target.h"
+#include "vmm-agent/drv/qemu.h"
 
 /* Decimal, at least 1, nothing behind it; VP_E_USAGE otherwise. */
 int dom_parse_pid(const char *text, pid_t *ret) VP_MUST_USE;
 
-int dom_open_pid(const char *name, pid_t pid, struct diag *diag,
-		 struct vp_target **ret) VP_MUST_USE;
+/* The caller owns *ret. VP_E_NO_DOMAIN: there is no such process, or it listens on no socket where
+ * its own QMP answers. Otherwise what its monitor's opening said. */
+int dom_find_qemu(const char *name, pid_t pid, struct diag *diag, struct qemu **ret) VP_MUST_USE;
 
 /*
  * One line of /proc/PID/net/unix: true if it is a listening stream socket with a path in the file

@@ -19,7 +19,7 @@ static uint32_t drv_caps(void *self)
 
 	/* A stub's write goes through QEMU's own memory API, which marks it dirty. On x86 the monitor
 	 * shows every register that is needed without a hold; on arm64 it has no TTBR1_EL1. */
-	return VP_CAP_WRITE_DIRTY | (g->m.arch->id == ARCH_X86_64 ? VP_CAP_REGS_LIVE : 0u);
+	return VP_CAP_WRITE_DIRTY | (g->m->arch->id == ARCH_X86_64 ? VP_CAP_REGS_LIVE : 0u);
 }
 
 static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag)
@@ -27,25 +27,26 @@ static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct 
 	struct gdb *g = self;
 
 	(void)diag;
-	*ret = g->m.ram;
-	*n_ret = g->m.n_ram;
+	*ret = g->m->ram;
+	*n_ret = g->m->n_ram;
 	return VP_OK;
 }
 
 static int drv_run_state(void *self, enum vp_run_state *ret, char words[32], struct diag *diag)
 {
-	return qemu_run_state(&((struct gdb *)self)->m, clock_in(QEMU_CALL_NS), ret, words, diag);
+	return qemu_run_state(((struct gdb *)self)->m, clock_in(QEMU_CALL_NS), ret, words, diag);
 }
 
 static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 {
-	return vmm_mem_read(&((struct gdb *)self)->m.mem, at, buf, len);
+	return vmm_mem_read(&((struct gdb *)self)->m->mem, at, buf, len);
 }
 
 static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag)
 {
-	return vmm_mem_find_pages(&((struct gdb *)self)->m.mem, prefix, n, found, cap, n_ret, diag);
+	return vmm_mem_find_pages(&((struct gdb *)self)->m->mem, prefix, n, found, cap, n_ret,
+				  diag);
 }
 
 /* --- arming -------------------------------------------------------------------------------- */
@@ -55,7 +56,7 @@ static int has_device(struct gdb *g, const char *name, size_t n, uint64_t deadli
 		      struct diag *diag, bool *ret)
 {
 	struct json_object *list = NULL;
-	int r = qemu_call(&g->m, "query-chardev", NULL, -1, deadline, diag, &list);
+	int r = qemu_call(g->m, "query-chardev", NULL, -1, deadline, diag, &list);
 
 	if (r < 0)
 		return r;
@@ -82,7 +83,7 @@ static int check_debugger(struct gdb *g, uint64_t deadline, struct diag *diag)
 		return diag_set(diag, VP_E_DEBUGGED,
 				"%s: QEMU's gdbstub is in use: end it with `gdbserver none` in the "
 				"monitor",
-				g->m.name);
+				g->m->name);
 	return r;
 }
 
@@ -93,7 +94,7 @@ static bool vmm_gone(const struct gdb *g)
 	for (int i = 0; i < GONE_WAIT_MS; i++) {
 		uint64_t start;
 
-		if (vmm_start_time(g->m.id.pid, &start) < 0 || start != g->m.id.start_time)
+		if (vmm_start_time(g->m->id.pid, &start) < 0 || start != g->m->id.start_time)
 			return true;
 		usleep(1000);
 	}
@@ -115,11 +116,11 @@ static int let_go_by_monitor(struct gdb *g, struct diag *diag)
 	int r = gdb_stub_clear(g, clock_in(GDB_SURE_NS), diag, NULL);
 
 	if (r == VP_OK)
-		r = qemu_status(&g->m, clock_in(GDB_SURE_NS), status, diag);
+		r = qemu_status(g->m, clock_in(GDB_SURE_NS), status, diag);
 	if (r == VP_OK && g->run_again && strcmp(status, "paused") == 0) {
-		r = qemu_call(&g->m, "cont", NULL, -1, clock_in(GDB_SURE_NS), diag, NULL);
+		r = qemu_call(g->m, "cont", NULL, -1, clock_in(GDB_SURE_NS), diag, NULL);
 		if (r == VP_OK)
-			r = qemu_status(&g->m, clock_in(GDB_SURE_NS), status, diag);
+			r = qemu_status(g->m, clock_in(GDB_SURE_NS), status, diag);
 		if (r == VP_OK && strcmp(status, "paused") == 0)
 			r = VP_E_PAUSED;
 	}
@@ -147,14 +148,14 @@ static int drv_resume(void *self)
 	struct gdb *g = self;
 	char status[32];
 
-	qemu_events_forget(&g->m);
+	qemu_events_forget(g->m);
 	/* A guest that was found paused must not run a single instruction: no `D`, which lets it
 	 * run; the stub goes and the guest stays as it is. */
 	if (!g->run_again || detach(g) < 0)
 		return let_go_by_monitor(g, NULL);
 	/* QEMU's own word, after the stub's: it runs. */
-	if (!qemu_event_came(&g->m, "RESUME", clock_in(RESUME_WAIT_NS)) &&
-	    (qemu_status(&g->m, clock_in(GDB_SURE_NS), status, NULL) < 0 ||
+	if (!qemu_event_came(g->m, "RESUME", clock_in(RESUME_WAIT_NS)) &&
+	    (qemu_status(g->m, clock_in(GDB_SURE_NS), status, NULL) < 0 ||
 	     strcmp(status, "paused") == 0))
 		return let_go_by_monitor(g, NULL);
 	g->sh->held = false;
@@ -176,16 +177,16 @@ static int check_all(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
 {
 	int r;
 
-	if (g->m.kvm && g->m.arch->id != ARCH_X86_64)
+	if (g->m->kvm && g->m->arch->id != ARCH_X86_64)
 		return diag_set(
 			diag, VP_E_UNSUPPORTED,
 			"%s: QEMU's gdbstub does not make the instruction caches of a %s KVM "
 			"guest coherent",
-			g->m.name, g->m.arch->name);
+			g->m->name, g->m->arch->name);
 	r = check_debugger(g, deadline, diag);
 	if (r == VP_OK)
-		r = qemu_check_state(&g->m, deadline, diag, runs);
-	return r == VP_OK ? qemu_check_vcpus(&g->m, deadline, diag, NULL) : r;
+		r = qemu_check_state(g->m, deadline, diag, runs);
+	return r == VP_OK ? qemu_check_vcpus(g->m, deadline, diag, NULL) : r;
 }
 
 static int drv_check(void *self, struct diag *diag)
@@ -243,13 +244,13 @@ static int give_back(struct gdb *g, int err, struct diag *diag)
 	if (r == VP_OK)
 		return err == VP_E_TIMEOUT
 			       ? diag_set(diag, VP_E_DEADLINE,
-					  "%s: could not be held in time; it runs on", g->m.name)
+					  "%s: could not be held in time; it runs on", g->m->name)
 			       : err;
 	if (r == VP_E_DISCONNECTED)
 		return diag_set(diag, r, "%s: QEMU ended while the guest was being held",
-				g->m.name);
+				g->m->name);
 	return diag_set(diag, r, "%s: could not be let go (%s): run `cont` in QEMU's monitor",
-			g->m.name, second.text);
+			g->m->name, second.text);
 }
 
 /* Calls the stub; sets it up anew first where that is needed, or where nobody listens there: a
@@ -276,15 +277,15 @@ static int call_stub(struct gdb *g, uint64_t deadline, struct diag *diag, bool *
  */
 static int look_who_holds(struct gdb *g, uint64_t deadline, struct diag *diag)
 {
-	bool ours = qemu_event_came(&g->m, "STOP", clock_in(STOP_WAIT_NS)), runs = true;
+	bool ours = qemu_event_came(g->m, "STOP", clock_in(STOP_WAIT_NS)), runs = true;
 	int r;
 
 	g->sh->leave = !ours;
 	g->run_again = ours;
-	r = qemu_check_state(&g->m, deadline, diag, &runs);
+	r = qemu_check_state(g->m, deadline, diag, &runs);
 	if (r == VP_OK && runs)
 		return diag_set(diag, VP_E_PROTO, "%s: QEMU's gdbstub does not hold the guest",
-				g->m.name);
+				g->m->name);
 	return r;
 }
 
@@ -297,7 +298,7 @@ static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 
 	g->sh->leave = false;
 	g->run_again = g->ran;
-	qemu_events_forget(&g->m);
+	qemu_events_forget(g->m);
 	r = call_stub(g, limit, diag, &stopped);
 	/* Somebody let a guest go on that was found paused. */
 	if (r == VP_OK && stopped && !by_the_dead)
@@ -318,7 +319,7 @@ static int drv_takeover(void *self, struct diag *diag)
 	int r;
 
 	g->run_again = g->ran && !g->sh->leave;
-	r = qemu_reconnect(&g->m, clock_in(GDB_SURE_NS), diag);
+	r = qemu_reconnect(g->m, clock_in(GDB_SURE_NS), diag);
 	if (r == VP_OK)
 		r = call_stub(g, clock_in(GDB_SURE_NS), diag, &stopped);
 	if (r < 0) {
@@ -367,7 +368,7 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 		r = diag_set(diag, VP_E_LOCKED,
 			     "%s: another vpatch is at work on it, or one died: try again, or run "
 			     "vpatch recover",
-			     g->m.name);
+			     g->m->name);
 	if (r == VP_OK && !armed)
 		r = drv_arm(g, VP_AFTER_AS_FOUND, diag);
 	if (r < 0)
@@ -376,11 +377,11 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 	if (r == VP_OK) {
 		r = drv_regs(g, vcpu, ret);
 		if (r < 0)
-			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->m.name, vcpu,
+			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->m->name, vcpu,
 				 vp_err_sentence(r));
 		end = drv_resume(g);
 		if (end < 0)
-			r = diag_set(diag, end, "%s: %s", g->m.name, vp_err_sentence(end));
+			r = diag_set(diag, end, "%s: %s", g->m->name, vp_err_sentence(end));
 	}
 	if (!armed)
 		drv_disarm(g);
@@ -390,7 +391,7 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 static int drv_peek_regs(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
 {
 	return drv_caps(self) & VP_CAP_REGS_LIVE
-		       ? qemu_regs(&((struct gdb *)self)->m, vcpu, ret, diag)
+		       ? qemu_regs(((struct gdb *)self)->m, vcpu, ret, diag)
 		       : peek_by_hold(self, vcpu, ret, diag);
 }
 
@@ -401,7 +402,7 @@ static void destroy(struct gdb *g)
 	gdb_guard_stop(g);
 	gdb_stub_hang_up(g);
 	gdb_stub_forget(g);
-	qemu_close(&g->m);
+	qemu_destroy(g->m);
 	if (g->sh)
 		munmap(g->sh, sizeof(*g->sh));
 	free(g);
@@ -424,7 +425,6 @@ static struct gdb *create(void)
 		return NULL;
 	}
 	g->sh = shared;
-	g->m.calling = &g->sh->calling;
 	return g;
 }
 
@@ -453,30 +453,41 @@ static const struct vp_driver driver = {
 	.resume = drv_resume,
 };
 
-int drv_gdb_open(const char *name, const char *path, struct diag *diag, struct vp_target **ret)
+int drv_gdb_take(struct qemu *m, struct diag *diag, struct vp_target **ret)
 {
 	char locator[PATH_MAX + 8];
 	struct gdb *g = create();
 	int r;
 
 	if (!g)
-		return diag_set(diag, VP_E_NOMEM, "%s: no memory", name);
-	r = qemu_open(&g->m, name, path, diag);
-	if (r < 0) {
-		destroy(g);
-		return r;
-	}
-	snprintf(locator, sizeof(locator), "qmp:%s", g->m.path);
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", m->name);
+	g->m = m;
+	snprintf(locator, sizeof(locator), "qmp:%s", m->path);
 	r = vp_target_create(&driver, g,
-			     &(struct vp_target_info){.name = g->m.name,
+			     &(struct vp_target_info){.name = m->name,
 						      .locator = locator,
 						      .driver = driver.name,
-						      .accel = g->m.kvm ? "kvm" : "tcg",
-						      .id = g->m.id,
-						      .arch = g->m.arch,
-						      .vcpus = g->m.vcpus},
+						      .accel = m->kvm ? "kvm" : "tcg",
+						      .id = m->id,
+						      .arch = m->arch,
+						      .vcpus = m->vcpus},
 			     diag, ret);
-	if (r < 0)
+	if (r < 0) {
+		g->m = NULL;
 		destroy(g);
+	}
+	return r;
+}
+
+int drv_gdb_open(const char *name, const char *path, struct diag *diag, struct vp_target **ret)
+{
+	struct qemu *m;
+	int r = qemu_create(name, path, diag, &m);
+
+	if (r < 0)
+		return r;
+	r = drv_gdb_take(m, diag, ret);
+	if (r < 0)
+		qemu_destroy(m);
 	return r;
 }

@@ -7,6 +7,7 @@
 #ifndef VP_DRV_GDB_H
 #define VP_DRV_GDB_H
 
+#include "vmm-agent/drv/qemu.h"
 #include "vmm-agent/target.h"
 
 /*
@@ -17,5 +18,8 @@
  */
 int drv_gdb_open(const char *name, const char *path, struct diag *diag,
 		 struct vp_target **ret) VP_MUST_USE;
+
+/* The same of a QEMU that is open already, which the target owns on success. */
+int drv_gdb_take(struct qemu *m, struct diag *diag, struct vp_target **ret) VP_MUST_USE;
 
 #endif

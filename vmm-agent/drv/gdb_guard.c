@@ -47,7 +47,7 @@ static void guard(struct gdb *g, int pipe_end, void (*let_go)(struct gdb *g))
 	prctl(PR_SET_NAME, "vpatch-guard");
 	(void)!chdir("/");
 	keep_only(pipe_end);
-	g->m.q = NULL; /* closed above; gdb_call connects anew */
+	g->m->q = NULL; /* closed above; gdb_call connects anew */
 	g->fd = -1;
 	g->door = -1;
 	await_the_end(pipe_end);
@@ -61,14 +61,14 @@ int gdb_guard_start(struct gdb *g, void (*let_go)(struct gdb *g), struct diag *d
 	int end[2];
 
 	if (pipe2(end, O_CLOEXEC) < 0)
-		return diag_errno(diag, errno, "%s: starting the guard", g->m.name);
+		return diag_errno(diag, errno, "%s: starting the guard", g->m->name);
 	g->sh->armed = true;
 	g->guard = fork();
 	if (g->guard < 0) {
 		g->sh->armed = false;
 		close(end[0]);
 		close(end[1]);
-		return diag_errno(diag, errno, "%s: starting the guard", g->m.name);
+		return diag_errno(diag, errno, "%s: starting the guard", g->m->name);
 	}
 	if (g->guard == 0)
 		guard(g, end[0], let_go);

@@ -16,8 +16,7 @@
  * whoever dies. In MAP_SHARED memory.
  */
 struct gdb_shared {
-	bool ready; /* QEMU's stub listens on our socket */
-	bool calling; /* inside a monitor command: set after its caller died, the stream is mid-reply */
+	bool ready;      /* QEMU's stub listens on our socket */
 	bool armed;      /* until an orderly disarm or close: the guard goes by it */
 	bool held;       /* from before the stub is called until the guest is known to run */
 	bool leave;      /* an operator stopped it after it was armed, and wants it to stay so */
@@ -29,7 +28,7 @@ struct gdb_shared {
 };
 
 struct gdb {
-	struct qemu m;
+	struct qemu *m;
 	struct gdb_shared *sh;
 	/* the channel as this process has it */
 	int door; /* O_PATH of the socket that the stub listens on, -1 */

@@ -79,11 +79,11 @@ static int start_stub(struct gdb *g, const char *id, uint64_t deadline, struct d
 	int r;
 
 	snprintf(line, sizeof(line), "gdbserver chardev:%s", id);
-	r = qemu_hmp(&g->m, line, deadline, diag, &text);
+	r = qemu_hmp(g->m, line, deadline, diag, &text);
 	if (r < 0)
 		return r;
 	if (!strstr(text, "Waiting for gdb connection"))
-		r = diag_set(diag, VP_E_UNSUPPORTED, "%s, gdbserver: %.200s", g->m.name,
+		r = diag_set(diag, VP_E_UNSUPPORTED, "%s, gdbserver: %.200s", g->m->name,
 			     *text ? text : "no answer");
 	free(text);
 	return r;
@@ -91,19 +91,19 @@ static int start_stub(struct gdb *g, const char *id, uint64_t deadline, struct d
 
 static int hand_over(struct gdb *g, const char *id, int fd, uint64_t deadline, struct diag *diag)
 {
-	int r = qemu_call(&g->m, "getfd", string_arg("fdname", id), fd, deadline, diag, NULL);
+	int r = qemu_call(g->m, "getfd", string_arg("fdname", id), fd, deadline, diag, NULL);
 
 	if (r < 0)
 		return r;
-	r = qemu_call(&g->m, "chardev-add", chardev_args(id), -1, deadline, diag, NULL);
+	r = qemu_call(g->m, "chardev-add", chardev_args(id), -1, deadline, diag, NULL);
 	if (r < 0) {
-		(void)!qemu_call(&g->m, "closefd", string_arg("fdname", id), -1, deadline, NULL,
+		(void)!qemu_call(g->m, "closefd", string_arg("fdname", id), -1, deadline, NULL,
 				 NULL);
 		return r;
 	}
 	r = start_stub(g, id, deadline, diag);
 	if (r < 0)
-		(void)!qemu_call(&g->m, "chardev-remove", string_arg("id", id), -1, deadline, NULL,
+		(void)!qemu_call(g->m, "chardev-remove", string_arg("id", id), -1, deadline, NULL,
 				 NULL);
 	return r;
 }
@@ -144,7 +144,7 @@ static int listen_somewhere(struct gdb *g, int *listener_ret, int *door_ret, str
 	for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++)
 		if (listen_in(parents[i], listener_ret, door_ret) == 0)
 			return VP_OK;
-	return diag_errno(diag, errno, "%s: a socket in /run or /tmp", g->m.name);
+	return diag_errno(diag, errno, "%s: a socket in /run or /tmp", g->m->name);
 }
 
 int gdb_stub_prepare(struct gdb *g, uint64_t deadline, struct diag *diag)
@@ -177,12 +177,12 @@ static int connect_door(struct gdb *g, struct diag *diag)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
-		return diag_errno(diag, errno, "%s: socket", g->m.name);
+		return diag_errno(diag, errno, "%s: socket", g->m->name);
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", g->door);
 	if (g->door < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		int err = g->door < 0 || errno == ECONNREFUSED ? VP_E_DISCONNECTED : VP_E_IO;
 
-		diag_set(diag, err, "%s: QEMU's gdbstub does not listen: %s", g->m.name,
+		diag_set(diag, err, "%s: QEMU's gdbstub does not listen: %s", g->m->name,
 			 strerror(errno));
 		close(fd);
 		return err;
@@ -195,7 +195,7 @@ static int connect_door(struct gdb *g, struct diag *diag)
 static int not_understood(const struct gdb *g, struct diag *diag, int err, const char *what)
 {
 	return diag_set(diag, err == VP_OK ? VP_E_PROTO : err, "%s, QEMU's gdbstub: %s: %s",
-			g->m.name, what,
+			g->m->name, what,
 			err == VP_OK ? "not the answer that was expected" : vp_err_sentence(err));
 }
 
@@ -241,7 +241,7 @@ static int be_greeted(struct gdb *g, uint64_t deadline, struct diag *diag)
 		return diag_set(diag, VP_E_UNSUPPORTED,
 				"%s: this QEMU's gdbstub has no physical addressing: QEMU 4.1 or "
 				"later is needed",
-				g->m.name);
+				g->m->name);
 	r = rsp_reply(&g->rsp, deadline, &reply, &len);
 	if (r < 0 || (reply[0] != 'm' && reply[0] != 'l'))
 		return not_understood(g, diag, r, greeting[2]);
@@ -321,7 +321,7 @@ static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 			char *end;
 			unsigned long id = strtoul(number, &end, 16);
 
-			if (end == number || id == 0 || id > g->m.vcpus || ++seen > g->m.vcpus)
+			if (end == number || id == 0 || id > g->m->vcpus || ++seen > g->m->vcpus)
 				break;
 			p = end;
 		}
@@ -329,13 +329,13 @@ static int check_threads(struct gdb *g, uint64_t deadline, struct diag *diag)
 			return diag_set(diag, VP_E_GUEST_CHANGED,
 					"%s, QEMU's gdbstub: its threads are not the %u vCPUs of "
 					"query-cpus-fast",
-					g->m.name, g->m.vcpus);
+					g->m->name, g->m->vcpus);
 		ask = "qsThreadInfo";
 	}
-	if (seen != g->m.vcpus)
+	if (seen != g->m->vcpus)
 		return diag_set(diag, VP_E_UNSUPPORTED,
 				"%s, QEMU's gdbstub: shows %u of %u vCPUs (several clusters?)",
-				g->m.name, seen, g->m.vcpus);
+				g->m->name, seen, g->m->vcpus);
 	return VP_OK;
 }
 
@@ -352,8 +352,8 @@ static int learn(struct gdb *g, uint64_t deadline, struct diag *diag)
 		return r;
 	text = malloc(XML_MAX);
 	if (!text)
-		return diag_set(diag, VP_E_NOMEM, "%s: no memory", g->m.name);
-	gdb_xml_init(&x, g->m.arch->reg_names);
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", g->m->name);
+	gdb_xml_init(&x, g->m->arch->reg_names);
 	r = read_documents(g, &x, text, deadline);
 	free(text);
 	if (r == VP_OK && !x.reg[ARCH_REG_PC].known)
@@ -396,23 +396,22 @@ static int clear_one(struct gdb *g, const char *label, bool in_use, uint64_t dea
 {
 	/* Ending the stub ends its device too; a device that no stub took is removed by name. */
 	if (in_use)
-		return qemu_hmp(&g->m, "gdbserver none", deadline, diag, NULL);
-	return qemu_call(&g->m, "chardev-remove", string_arg("id", label), -1, deadline, diag,
-			 NULL);
+		return qemu_hmp(g->m, "gdbserver none", deadline, diag, NULL);
+	return qemu_call(g->m, "chardev-remove", string_arg("id", label), -1, deadline, diag, NULL);
 }
 
 static int clear_round(struct gdb *g, uint64_t deadline, struct diag *diag, unsigned *found,
 		       bool *ran)
 {
 	struct json_object *list = NULL;
-	int r = qemu_call(&g->m, "query-chardev", NULL, -1, deadline, diag, &list);
+	int r = qemu_call(g->m, "query-chardev", NULL, -1, deadline, diag, &list);
 
 	*found = 0;
 	if (r < 0)
 		return r;
 	if (!json_object_is_type(list, json_type_array)) {
 		json_object_put(list);
-		return diag_set(diag, VP_E_PROTO, "%s, query-chardev: not a list", g->m.name);
+		return diag_set(diag, VP_E_PROTO, "%s, query-chardev: not a list", g->m->name);
 	}
 	for (size_t i = 0; r == VP_OK && i < json_object_array_length(list); i++) {
 		struct json_object *dev = json_object_array_get_idx(list, i), *open = NULL;
@@ -444,7 +443,7 @@ int gdb_stub_clear(struct gdb *g, uint64_t deadline, struct diag *diag, bool *ra
 		if (r == VP_OK && found > 0 && round == 3)
 			r = diag_set(diag, VP_E_PROTO,
 				     "%s, gdbserver none: the debug channel does not go away",
-				     g->m.name);
+				     g->m->name);
 	}
 	if (r < 0)
 		return r;

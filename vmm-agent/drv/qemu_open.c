@@ -5,15 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "vmm-agent/drv/rsp.h"
 
 #define GREETING_NS (2 * CLOCK_NS_PER_SEC) /* a monitor that another client holds says nothing */
 
-void qemu_close(struct qemu *m)
+void qemu_destroy(struct qemu *m)
 {
+	if (!m)
+		return;
 	qmp_close(m->q);
-	m->q = NULL;
+	munmap(m->calling, sizeof(*m->calling));
+	free(m);
 }
 
 static int query_arch(struct qemu *m, uint64_t deadline, struct diag *diag)
@@ -257,11 +261,38 @@ static int learn_all(struct qemu *m, struct diag *diag)
 	return r == VP_OK ? try_read(m, diag) : r;
 }
 
-int qemu_open(struct qemu *m, const char *name, const char *path, struct diag *diag)
+struct qemu *qemu_none(const char *name, struct diag *diag)
 {
+	struct qemu *m = calloc(1, sizeof(*m));
+	void *shared = mmap(NULL, sizeof(*m->calling), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (!m || shared == MAP_FAILED) {
+		free(m);
+		if (shared != MAP_FAILED)
+			munmap(shared, sizeof(*m->calling));
+		(void)diag_set(diag, VP_E_NOMEM, "%s: no memory", name);
+		return NULL;
+	}
+	m->calling = shared;
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	return m;
+}
+
+int qemu_create(const char *name, const char *path, struct diag *diag, struct qemu **ret)
+{
+	struct qemu *m = qemu_none(name, diag);
 	int r;
 
-	snprintf(m->name, sizeof(m->name), "%s", name);
+	if (!m)
+		return VP_E_NOMEM;
 	r = connect_to(m, path, diag);
-	return r == VP_OK ? learn_all(m, diag) : r;
+	if (r == VP_OK)
+		r = learn_all(m, diag);
+	if (r < 0) {
+		qemu_destroy(m);
+		return r;
+	}
+	*ret = m;
+	return VP_OK;
 }

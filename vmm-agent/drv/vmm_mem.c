@@ -126,11 +126,12 @@ static int read_error(void)
 	}
 }
 
-static int read_hva(pid_t pid, uint64_t hva, uint8_t *buf, size_t len)
+static int copy_hva(pid_t pid, uint64_t hva, uint8_t *buf, size_t len, bool out)
 {
 	while (len > 0) {
 		struct iovec local = {buf, len}, remote = {(void *)(uintptr_t)hva, len};
-		ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+		ssize_t n = out ? process_vm_writev(pid, &local, 1, &remote, 1, 0)
+				: process_vm_readv(pid, &local, 1, &remote, 1, 0);
 
 		if (n <= 0)
 			return n < 0 ? read_error() : VP_E_IO;
@@ -141,10 +142,8 @@ static int read_hva(pid_t pid, uint64_t hva, uint8_t *buf, size_t len)
 	return VP_OK;
 }
 
-int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len)
+static int copy_ram(const struct vmm_mem *m, vp_gpa_t at, uint8_t *p, size_t len, bool out)
 {
-	uint8_t *p = buf;
-
 	for (size_t i = 0; i < m->n && len > 0; i++) {
 		uint64_t off = at.v - m->ram[i].start.v, n;
 		int r;
@@ -152,7 +151,7 @@ int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len)
 		if (at.v < m->ram[i].start.v || off >= m->ram[i].len)
 			continue;
 		n = m->ram[i].len - off < len ? m->ram[i].len - off : len;
-		r = read_hva(m->pid, m->hva[i] + off, p, (size_t)n);
+		r = copy_hva(m->pid, m->hva[i] + off, p, (size_t)n, out);
 		if (r < 0)
 			return r;
 		p += n;
@@ -160,6 +159,17 @@ int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len)
 		len -= (size_t)n;
 	}
 	return len == 0 ? VP_OK : VP_E_RANGE;
+}
+
+int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len)
+{
+	return copy_ram(m, at, buf, len, false);
+}
+
+int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t len)
+{
+	/* process_vm_writev only reads what an iovec of its own side points to. */
+	return copy_ram(m, at, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
 struct finder {
@@ -189,8 +199,8 @@ static int read_heads(struct finder *f, unsigned n)
 	/* The transfer ends at the first page that cannot be read (poisoned, say): one at a time
 	 * from there, and what cannot be read does not match. */
 	for (unsigned i = (unsigned)((size_t)got / f->n); i < n; i++) {
-		int r = read_hva(f->m->pid, (uint64_t)(uintptr_t)f->remote[i].iov_base,
-				 f->heads + i * f->n, f->n);
+		int r = copy_hva(f->m->pid, (uint64_t)(uintptr_t)f->remote[i].iov_base,
+				 f->heads + i * f->n, f->n, false);
 
 		if (r < 0 && r != VP_E_IO)
 			return r;

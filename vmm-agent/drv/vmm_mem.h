@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Guest RAM read out of the VMM's address space, from outside, while the guest runs. */
+/* Guest RAM in the VMM's address space, read and written from outside. */
 #ifndef VP_DRV_VMM_MEM_H
 #define VP_DRV_VMM_MEM_H
 
@@ -25,6 +25,9 @@ int vmm_mem_check(const struct vmm_mem *m, struct diag *diag) VP_MUST_USE;
 /* at and len lie in RAM (the seam sees to that); may cross adjoining ranges. VP_E_PERM without the
  * right to trace the process, VP_E_DISCONNECTED when it is gone. */
 int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE;
+
+/* The same the other way. The VMM's own write tracking does not see it. */
+int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
 /* As vp_find_pages. */
 int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp_gpa_t *found,

@@ -88,13 +88,16 @@ static void holder_main(const struct eng_hold *hold, enum eng_job job, struct en
 			not_held(prog, r);
 		return;
 	}
+	prog->held_at = vp_held_since(w->p);
 	if (!step_phase(prog, ENG_ARMED, ENG_HELD))
 		return;
 	end = job == ENG_JOB_CHANGE ? eng_window_change(w) : eng_window_repair(w);
 	if (end == ENG_END_NONE)
 		return;
 	prog->end = end;
-	/* A torn guest does not run: exit as we are, the next job tries again. */
+	/* A torn guest does not run; the next job tries again. */
+	if (end == ENG_END_TORN)
+		(void)!vp_strand(w->p);
 	if (end == ENG_END_TORN || !step_phase(prog, ENG_HELD, ENG_LEAVING))
 		return;
 	prog->resumed = vp_resume(w->p);

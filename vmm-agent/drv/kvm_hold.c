@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Holding vCPU threads by ptrace(2), without touching their registers.
+ *
+ *	SEIZE all            nobody is stopped; the thread's signals come to us from here on, so
+ *	                     it lasts as long as the hold and no longer
+ *	mark                 KVM will store registers at the next exit (kvm_run.c)
+ *	INTERRUPT all        then wait for all: a thread in KVM_RUN leaves the guest with EINTR and
+ *	                     stops on its way back to user space, before it runs an instruction there
+ *	read kvm_run         a mark that is still whole: this thread was not in the guest, it emulates
+ *	                     a device, say. It alone runs on and is interrupted again
+ *	DETACH all           each runs on at once
+ *	unmark
+ *
+ * When this process dies the kernel detaches and the threads run on (ptrace(2), PTRACE_SEIZE
+ * without PTRACE_O_EXITKILL). Nothing is asked of the VMM in between: a monitor command that needs
+ * a vCPU thread would hang.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm-agent/drv/kvm_int.h"
+
+#define LOST_WAKE_NS  (CLOCK_NS_PER_MS) /* a SIGCHLD that was merged or not for us */
+#define AGAIN_NS      (20 * 1000)       /* for a thread outside the guest to get back into it */
+#define SEIZE_WAIT_NS (100 * CLOCK_NS_PER_MS) /* for a dead tracer to be gone */
+#define STOP_WAIT_NS  (100 * CLOCK_NS_PER_MS) /* for a thread that is to be let go */
+#define AGAIN         1
+
+static int gone(const struct kvm *k, struct diag *diag)
+{
+	return diag_set(diag, VP_E_DISCONNECTED, "%s: a vCPU thread or its process ended",
+			k->m->name);
+}
+
+/* Field TracerPid of /proc/PID/status. */
+static pid_t tracer_of(pid_t tid)
+{
+	char path[64], line[256];
+	pid_t tracer = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			break;
+	fclose(f);
+	return tracer;
+}
+
+static int seize_error(struct kvm *k, pid_t tracer, struct diag *diag)
+{
+	if (tracer)
+		return diag_set(diag, VP_E_DEBUGGED,
+				"%s: process %d traces its vCPU threads: end that debugger",
+				k->m->name, (int)tracer);
+	return diag_set(diag, VP_E_PERM,
+			"%s: may not hold its vCPU threads: run vpatch as root or with "
+			"CAP_SYS_PTRACE (and look at kernel.yama.ptrace_scope)",
+			k->m->name);
+}
+
+static int seize_one(struct kvm *k, struct kvm_thread *t, struct diag *diag)
+{
+	uint64_t until = clock_in(SEIZE_WAIT_NS);
+
+	while (ptrace(PTRACE_SEIZE, t->tid, NULL, NULL) < 0) {
+		pid_t tracer;
+
+		if (errno == ESRCH)
+			return gone(k, diag);
+		if (errno != EPERM)
+			return diag_errno(diag, errno, "%s: PTRACE_SEIZE", k->m->name);
+		tracer = tracer_of(t->tid);
+		if (tracer == 0 || clock_left(until) == 0)
+			return seize_error(k, tracer, diag);
+		usleep(1000); /* a holder that was killed is still there for a moment */
+	}
+	t->seized = true;
+	return VP_OK;
+}
+
+static int interrupt(struct kvm *k, struct diag *diag)
+{
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		if (!k->thread[i].stopped &&
+		    ptrace(PTRACE_INTERRUPT, k->thread[i].tid, NULL, NULL) < 0)
+			return gone(k, diag);
+	return VP_OK;
+}
+
+/* One status of a thread. Signals that arrive ahead of our stop go to whom they were meant for. */
+static int take_status(struct kvm *k, struct kvm_thread *t, int status, struct diag *diag)
+{
+	int sig;
+
+	if (!WIFSTOPPED(status)) {
+		t->seized = false;
+		return gone(k, diag);
+	}
+	sig = WSTOPSIG(status);
+	if (status >> 16 == PTRACE_EVENT_STOP) { /* ours, or a group-stop, which is as good */
+		t->stopped = true;
+		return VP_OK;
+	}
+	if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)(unsigned)sig) < 0)
+		return gone(k, diag);
+	return VP_OK;
+}
+
+static int wait_stopped(struct kvm *k, uint64_t deadline, struct diag *diag)
+{
+	sigset_t chld;
+	int r = VP_OK;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	while (true) {
+		unsigned missing = 0, taken = 0;
+		uint64_t left;
+		struct timespec ts;
+
+		for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++) {
+			struct kvm_thread *t = &k->thread[i];
+			int status;
+			pid_t pid;
+
+			if (t->stopped)
+				continue;
+			pid = waitpid(t->tid, &status, __WALL | WNOHANG);
+			if (pid == t->tid) {
+				r = take_status(k, t, status, diag);
+				taken++;
+			} else if (pid < 0) {
+				r = gone(k, diag);
+			}
+			missing += !t->stopped;
+		}
+		if (r < 0 || missing == 0)
+			return r;
+		if (taken)
+			continue;
+		left = clock_left(deadline);
+		if (left == 0)
+			return diag_set(diag, VP_E_DEADLINE,
+					"%s: %u of %u vCPU threads did not stop in time",
+					k->m->name, missing, k->m->vcpus);
+		left = left < LOST_WAKE_NS ? left : LOST_WAKE_NS;
+		ts = (struct timespec){0, (long)left};
+		sigtimedwait(&chld, NULL, &ts);
+	}
+}
+
+/* Lets those run again whose registers are not known, for a moment. */
+static int again(struct kvm *k, uint64_t deadline, struct diag *diag)
+{
+	struct timespec ts = {0, AGAIN_NS};
+	unsigned unknown = 0;
+
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
+
+		if (t->known)
+			continue;
+		unknown++;
+		t->stopped = false;
+		if (ptrace(PTRACE_CONT, t->tid, NULL, NULL) < 0)
+			return gone(k, diag);
+	}
+	if (unknown == 0)
+		return VP_OK;
+	if (clock_left(deadline) == 0)
+		return diag_set(
+			diag, VP_E_DEADLINE,
+			"%s: %u of %u vCPUs did not enter the guest in time: the VMM has "
+			"stopped it, emulates its interrupt controller (kernel_irqchip=off) or "
+			"is overloaded: try again, or --driver gdb",
+			k->m->name, unknown, k->m->vcpus);
+	nanosleep(&ts, NULL);
+	return AGAIN;
+}
+
+static int hold_all(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag)
+{
+	int r = AGAIN;
+
+	while (r == AGAIN) {
+		r = interrupt(k, diag);
+		if (r == VP_OK)
+			r = wait_stopped(k, deadline, diag);
+		if (r < 0 || !need_regs)
+			return r;
+		r = kvm_run_read(k);
+		if (r < 0)
+			return diag_set(diag, r, "%s: kvm_run pages: %s", k->m->name,
+					vp_err_sentence(r));
+		r = again(k, deadline, diag);
+	}
+	return r;
+}
+
+/* A thread must be stopped to be detached from; that it has to be, its own signal may do. */
+static int stop_for_detach(struct kvm_thread *t)
+{
+	uint64_t until = clock_in(STOP_WAIT_NS);
+	int status = 0;
+
+	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+		return 0;
+	while (waitpid(t->tid, &status, __WALL | WNOHANG) != t->tid && clock_left(until) > 0)
+		usleep(50);
+	return WIFSTOPPED(status) && status >> 16 != PTRACE_EVENT_STOP ? WSTOPSIG(status) : 0;
+}
+
+int kvm_release(struct kvm *k)
+{
+	unsigned lost = 0;
+
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
+		unsigned sig = 0;
+
+		if (!t->seized)
+			continue;
+		if (!t->stopped)
+			sig = (unsigned)stop_for_detach(t);
+		if (ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(uintptr_t)sig) < 0)
+			lost++;
+		t->seized = t->stopped = false;
+	}
+	return lost ? VP_E_DISCONNECTED : VP_OK;
+}
+
+int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag)
+{
+	sigset_t chld, before;
+	int r = VP_OK;
+
+	/* Waited for by sigtimedwait: it must not be delivered. */
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &chld, &before);
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		k->thread[i].known = k->thread[i].stopped = k->thread[i].seized = false;
+	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++)
+		r = seize_one(k, &k->thread[i], diag);
+	if (r == VP_OK && need_regs) {
+		r = kvm_run_mark(k, k->sh->stranded);
+		if (r < 0)
+			diag_set(diag, r, "%s: kvm_run pages: %s", k->m->name, vp_err_sentence(r));
+	}
+	if (r == VP_OK) {
+		k->held_at = clock_now();
+		r = hold_all(k, deadline, need_regs, diag);
+	}
+	if (r < 0)
+		(void)!kvm_release(k);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}

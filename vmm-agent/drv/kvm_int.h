@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the files of driver kvm: one process that runs a KVM VM. */
+#ifndef VP_DRV_KVM_INT_H
+#define VP_DRV_KVM_INT_H
+
+#include "vmm-agent/driver.h"
+#include "vmm-agent/drv/kvm_scan.h"
+#include "vmm-agent/drv/qemu.h"
+
+#define KVM_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of holding again after a death */
+#define KVM_HOLD_NS (1 * CLOCK_NS_PER_SEC) /* a hold that has no deadline of its own */
+#define KVM_RAM_MAX KVM_SCAN_SLOTS
+
+/* Slots that KVM makes for itself have the highest numbers: include/linux/kvm_host.h,
+ * KVM_USER_MEM_SLOTS is SHRT_MAX less KVM_INTERNAL_MEM_SLOTS (3 on x86). */
+#define KVM_INTERNAL_SLOTS (INT16_MAX - 3)
+
+/* What the processes that share a target must agree on, whoever dies. In MAP_SHARED memory. */
+struct kvm_shared {
+	bool stranded; /* the VMM is stopped by SIGSTOP: what is in the guest must not run */
+};
+
+struct kvm_thread {
+	pid_t tid;
+	uint64_t run; /* where the VMM has this vCPU's struct kvm_run */
+	bool seized, stopped;
+	bool known;  /* regs are those of the present hold */
+	bool cached; /* by_qmp holds what the monitor said while the VM stood still */
+	struct arch_regs regs, by_qmp;
+	struct kvm_run *copy; /* what was read of its page last */
+};
+
+struct kvm_bpf;
+struct kvm_run;
+
+struct kvm {
+	/* Without a monitor (m->path is "") only name, arch, id and vcpus. */
+	struct qemu *m;
+	struct kvm_shared *sh;
+	struct kvm_bpf *bpf; /* NULL: not permitted here; slots and threads come from the monitor */
+	struct bpf_link *link;
+	struct kvm_scan scan; /* at open; compared at arm and at every hold */
+	struct vp_ram ram[KVM_RAM_MAX];
+	uint64_t hva[KVM_RAM_MAX];
+	size_t n_ram;
+	struct vmm_mem mem;
+	struct kvm_thread *thread; /* m.vcpus of them */
+	bool marked;               /* our mark is in the kvm_run pages */
+	bool owns;                 /* m goes with this */
+	bool ran;                  /* when armed: the VM was not stopped by its VMM */
+	uint64_t held_at;          /* when the first vCPU of the present hold was interrupted */
+};
+
+extern const struct vp_driver kvm_driver;
+void kvm_destroy(struct kvm *k);
+
+/* kvm_bpf.c: the iterator. */
+/* VP_E_PERM where BPF is not permitted, VP_E_UNSUPPORTED where the kernel cannot do it. */
+int kvm_bpf_load(struct kvm *k, struct diag *diag) VP_MUST_USE;
+void kvm_bpf_unload(struct kvm *k);
+/* Looks at the process now. */
+int kvm_bpf_scan(struct kvm *k, struct kvm_scan *ret, struct diag *diag) VP_MUST_USE;
+/* Whether slots and vCPUs are now those of the scan at open. Costs some 50 us. */
+bool kvm_bpf_same(struct kvm *k);
+bool kvm_scan_same(const struct kvm_scan *a, const struct kvm_scan *b);
+
+/* kvm_run.c: the vCPUs' shared pages. */
+/* Where the VMM has them: fills thread[].run by vCPU id. */
+int kvm_run_find(struct kvm *k, const uint32_t *id, struct diag *diag) VP_MUST_USE;
+/* Refuses a VMM that uses these fields itself; takes away what a dead agent has left there.
+ * stranded_ret: that agent had stopped the VMM. */
+int kvm_run_check(struct kvm *k, bool clear, bool *stranded_ret, struct diag *diag) VP_MUST_USE;
+/* From here on KVM stores a vCPU's registers whenever it leaves the guest. */
+int kvm_run_mark(struct kvm *k, bool stranded) VP_MUST_USE;
+int kvm_run_unmark(struct kvm *k) VP_MUST_USE;
+/* What was stored since the mark, for every vCPU that is stopped and has left the guest since. */
+int kvm_run_read(struct kvm *k) VP_MUST_USE;
+
+/* kvm_hold.c: ptrace. */
+/* Every vCPU thread stopped; need_regs: with its registers known. All of them run on failure. */
+int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag) VP_MUST_USE;
+int kvm_release(struct kvm *k) VP_MUST_USE;
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pages that KVM shares with the VMM, one a vCPU, reached through the VMM's own mapping.
+ *
+ *	kvm_valid_regs   0, or what KVM stores into s.regs whenever KVM_RUN returns
+ *	                 (Documentation/virt/kvm/api.rst, KVM_CAP_SYNC_REGS)
+ *	s.regs...rip     a value that no vCPU has, until KVM stores over it: still there in a
+ *	                 stopped thread, the thread has not left the guest since
+ *	s.padding end    our mark, where KVM stores nothing: whose kvm_valid_regs these are, so
+ *	                 that a dead agent's can be taken away and a VMM's own are left alone
+ *
+ * A VMM that re-enters KVM_RUN with kvm_valid_regs set runs as before; every exit stores a
+ * few hundred bytes more.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "vmm-agent/drv/kvm_int.h"
+#include "vmm-agent/host/kvm_regs.h"
+
+/* Not canonical: an instruction pointer of x86-64 never is this (Intel SDM vol. 1, 3.3.7.1). */
+#define NOWHERE  0x5650617463682121ull
+#define MARK_LEN 16u
+#define IOV_MAX_ 1024u
+
+static const char mark[MARK_LEN] = "vpatch kvm_run\0\1";
+static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
+
+/* What is read of each page: exit reason and flags; kvm_valid_regs and the registers behind it. */
+#define HEAD_LEN offsetof(struct kvm_run, cr8)
+#define PART_OFF offsetof(struct kvm_run, kvm_valid_regs)
+#define REGS_LEN (offsetof(struct kvm_run, s) + sizeof(struct kvm_sync_regs) - PART_OFF)
+#define MARK_OFF (offsetof(struct kvm_run, s) + SYNC_REGS_SIZE_BYTES - MARK_LEN)
+
+_Static_assert(sizeof(((struct kvm_run *)0)->s) == SYNC_REGS_SIZE_BYTES, "kvm_run layout");
+
+static int vm_error(void)
+{
+	switch (errno) {
+	case EPERM:
+	case EACCES:
+		return VP_E_PERM;
+	case ESRCH:
+		return VP_E_DISCONNECTED;
+	case ENOMEM:
+		return VP_E_NOMEM;
+	default:
+		return VP_E_IO;
+	}
+}
+
+/* `anon_inode:kvm-vcpu:N` mappings; the first page of each is its struct kvm_run. */
+static bool parse_line(const char *line, uint64_t *at, uint32_t *id)
+{
+	static const char name[] = "anon_inode:kvm-vcpu:";
+	const char *p = strstr(line, name);
+	char *end;
+
+	if (!p)
+		return false;
+	*at = strtoull(line, &end, 16);
+	if (*end != '-')
+		return false;
+	p += sizeof(name) - 1;
+	*id = (uint32_t)strtoul(p, &end, 10);
+	return end > p && (*end == '\n' || *end == '\0');
+}
+
+int kvm_run_find(struct kvm *k, const uint32_t *id, struct diag *diag)
+{
+	char path[64], *line = NULL;
+	size_t cap = 0;
+	unsigned found = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)k->m->id.pid);
+	f = fopen(path, "re");
+	if (!f)
+		return diag_errno(diag, errno, "%s: %s", k->m->name, path);
+	while (getline(&line, &cap, f) > 0) {
+		uint64_t at;
+		uint32_t which;
+
+		if (!parse_line(line, &at, &which))
+			continue;
+		for (unsigned i = 0; i < k->m->vcpus; i++)
+			if (id[i] == which && k->thread[i].run == 0) {
+				k->thread[i].run = at;
+				found++;
+			}
+	}
+	free(line);
+	fclose(f);
+	if (found == k->m->vcpus)
+		return VP_OK;
+	return diag_set(diag, VP_E_UNSUPPORTED,
+			"%s: %u of its %u vCPUs have no kvm_run page mapped: use --driver gdb",
+			k->m->name, k->m->vcpus - found, k->m->vcpus);
+}
+
+/* --- all pages in one call ------------------------------------------------------------------- */
+
+enum way { READ, WRITE };
+
+static int transfer(struct kvm *k, enum way way, const struct iovec *local,
+		    const struct iovec *remote, unsigned n)
+{
+	while (n > 0) {
+		unsigned now = n < IOV_MAX_ ? n : IOV_MAX_;
+		size_t want = 0;
+		ssize_t got;
+
+		for (unsigned i = 0; i < now; i++)
+			want += local[i].iov_len;
+		got = way == READ ? process_vm_readv(k->m->id.pid, local, now, remote, now, 0)
+				  : process_vm_writev(k->m->id.pid, local, now, remote, now, 0);
+		if (got < 0)
+			return vm_error();
+		if ((size_t)got != want)
+			return VP_E_IO;
+		local += now;
+		remote += now;
+		n -= now;
+	}
+	return VP_OK;
+}
+
+static struct iovec at(const struct kvm_thread *t, size_t off, size_t len)
+{
+	return (struct iovec){(void *)(uintptr_t)(t->run + off), len};
+}
+
+int kvm_run_check(struct kvm *k, bool clear, bool *stranded_ret, struct diag *diag)
+{
+	bool ours = false, stranded = false;
+
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct {
+			uint64_t valid, dirty;
+		} fields;
+		char end[MARK_LEN];
+		struct iovec local[2] = {{&fields, sizeof(fields)}, {end, sizeof(end)}};
+		struct iovec remote[2] = {at(&k->thread[i], PART_OFF, sizeof(fields)),
+					  at(&k->thread[i], MARK_OFF, sizeof(end))};
+		int r = transfer(k, READ, local, remote, 2);
+
+		if (r < 0)
+			return diag_set(diag, r, "%s: kvm_run of vCPU %u: %s", k->m->name, i,
+					vp_err_sentence(r));
+		if (memcmp(end, mark_stranded, MARK_LEN) == 0)
+			stranded = ours = true;
+		else if (memcmp(end, mark, MARK_LEN) == 0)
+			ours = true;
+		else if (fields.valid || fields.dirty)
+			return diag_set(
+				diag, VP_E_UNSUPPORTED,
+				"%s: its VMM uses KVM_CAP_SYNC_REGS itself: use --driver gdb",
+				k->m->name);
+	}
+	if (stranded_ret)
+		*stranded_ret = stranded;
+	if (!ours || !clear)
+		return VP_OK;
+	k->marked = true;
+	return kvm_run_unmark(k) < 0 ? diag_set(diag, VP_E_IO, "%s: kvm_run pages", k->m->name)
+				     : VP_OK;
+}
+
+/* The mark goes first and leaves last: whoever finds the fields set knows whose they are. */
+static int put(struct kvm *k, uint64_t valid, uint64_t pc, const char *end)
+{
+	const size_t pc_off = host_sync_pc_off();
+	struct iovec local[3], remote[3];
+	int r = VP_OK;
+
+	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++) {
+		const struct kvm_thread *t = &k->thread[i];
+		unsigned n = 0;
+
+		if (valid) {
+			local[n] = (struct iovec){(void *)(uintptr_t)end, MARK_LEN};
+			remote[n++] = at(t, MARK_OFF, MARK_LEN);
+			local[n] = (struct iovec){&pc, sizeof(pc)};
+			remote[n++] = at(t, pc_off, sizeof(pc));
+		}
+		local[n] = (struct iovec){&valid, sizeof(valid)};
+		remote[n++] = at(t, PART_OFF, sizeof(valid));
+		if (!valid) {
+			local[n] = (struct iovec){(void *)(uintptr_t)end, MARK_LEN};
+			remote[n++] = at(t, MARK_OFF, MARK_LEN);
+		}
+		r = transfer(k, WRITE, local, remote, n);
+	}
+	return r;
+}
+
+int kvm_run_mark(struct kvm *k, bool stranded)
+{
+	k->marked = true;
+	return put(k, host_sync_mask(), NOWHERE, stranded ? mark_stranded : mark);
+}
+
+int kvm_run_unmark(struct kvm *k)
+{
+	static const char none[MARK_LEN];
+	int r;
+
+	if (!k->marked)
+		return VP_OK;
+	r = put(k, 0, 0, none);
+	if (r == VP_OK)
+		k->marked = false;
+	return r;
+}
+
+static bool left_guest(const struct kvm_run *run)
+{
+	uint64_t pc;
+
+	memcpy(&pc, (const char *)run + host_sync_pc_off(), sizeof(pc));
+	return pc != NOWHERE;
+}
+
+static void take(struct kvm_thread *t)
+{
+	t->known = left_guest(t->copy);
+	if (t->known) {
+		host_sync_regs(t->copy, &t->regs);
+	} else if (t->cached) {
+		t->known = true;
+		t->regs = t->by_qmp;
+	}
+}
+
+int kvm_run_read(struct kvm *k)
+{
+	struct iovec local[IOV_MAX_], remote[IOV_MAX_];
+	unsigned first = 0;
+
+	while (first < k->m->vcpus) {
+		unsigned n = 0, i = first;
+		int r;
+
+		for (; i < k->m->vcpus && n + 2 <= IOV_MAX_; i++) {
+			struct kvm_thread *t = &k->thread[i];
+
+			if (!t->stopped || t->known)
+				continue;
+			local[n] = (struct iovec){t->copy, HEAD_LEN};
+			remote[n++] = at(t, 0, HEAD_LEN);
+			local[n] = (struct iovec){(char *)t->copy + PART_OFF, REGS_LEN};
+			remote[n++] = at(t, PART_OFF, REGS_LEN);
+		}
+		r = transfer(k, READ, local, remote, n);
+		if (r < 0)
+			return r;
+		for (; first < i; first++)
+			if (k->thread[first].stopped && !k->thread[first].known)
+				take(&k->thread[first]);
+	}
+	return VP_OK;
+}
