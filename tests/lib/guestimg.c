@@ -12,20 +12,19 @@
 #include "protocol/bytes.h"
 #include "tests/lib/guestbtf.h"
 
-#define MIB2         (2ull << 20)
-#define TEXT_LEN     0x3ff000u
-#define FUNCS_OFF    0x1000u
-#define PANIC_OFF    0x3000u
-#define DUP_OFF      0x4000u
-#define CLONE_OFF    0x5000u
-#define CAVE_OFF     0x10000u
-#define CAVE_END     0x30000u
-#define RESERVED_OFF 0x201000u
-#define RODATA_OFF   0x400000u
-#define DATA_OFF     0x600000u
-#define INIT_OFF     0x800000u
-#define IMAGE_OFF    0x400000u /* in RAM */
-#define IMAGE_LEN    0xa00000u
+#define MIB2       (2ull << 20)
+#define TEXT_LEN   0x3ff000u
+#define FUNCS_OFF  0x1000u
+#define PANIC_OFF  0x3000u
+#define DUP_OFF    0x4000u
+#define CLONE_OFF  0x5000u
+#define CAVE_OFF   0x10000u
+#define SITES_OFF  0x1a0000u
+#define RODATA_OFF 0x400000u
+#define DATA_OFF   0x600000u
+#define INIT_OFF   0x800000u
+#define IMAGE_OFF  0x400000u /* in RAM */
+#define IMAGE_LEN  0xa00000u
 
 #define X86_MAP      0xffffffff80000000ull
 #define X86_LINEAR   0xffff888000000000ull
@@ -34,18 +33,12 @@
 #define ARM64_RAM    0x40000000ull
 #define TOKEN_GUEST  1
 #define TOKEN_FUNC   2
-#define SYMBOLS_MAX  64
+#define SYMBOLS_MAX  64 /* without the sites */
 
 /* Offsets in rodata and data. */
 enum {
-	RO_NUM = 0x1000,
-	RO_NAMES = 0x1008,
-	RO_TOKENS = 0x4000,
-	RO_INDEX = 0x5000,
 	RO_EXPORTS = 0x5400, /* arm64; names behind them */
 	RO_STRINGS = 0x5800,
-	RO_OFFSETS = 0x6000,
-	RO_BASE = 0x7000,
 	RO_BUILD_ID = 0x7100,
 	RO_NOTE = 0x7200,
 	RO_ROOT = 0x8000, /* arm64 */
@@ -72,8 +65,24 @@ enum {
 	D_ROOT = 0x8000,    /* x86-64 */
 };
 
-static const uint8_t build_id[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
-				     11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+/* What grows with the number of functions: offsets in text, then in rodata. */
+struct spread {
+	uint32_t cave_end, reserved;
+	uint32_t num, names, tokens, index, offsets, base; /* of kallsyms */
+};
+
+static const struct spread narrow = {0x30000, 0x201000, 0x1000, 0x1008,
+				     0x4000,  0x5000,   0x6000, 0x7000};
+static const struct spread wide = {0x190000, 0x301000, 0x20000, 0x20008,
+				   0x80000,  0x90000,  0xa0000, 0xb0000};
+
+static const struct spread *spread(const struct guestimg *img)
+{
+	return img->opts.sites ? &wide : &narrow;
+}
+
+const uint8_t guestimg_build_id[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+				       11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
 
 static bool is_x86(const struct guestimg *img)
 {
@@ -123,13 +132,19 @@ void *guestimg_at(const struct guestimg *img, vp_gva_t at)
 
 /* --- page tables ------------------------------------------------------------------------------------ */
 
-enum prot { TEXT, RODATA, DATA, INIT };
-
-static uint64_t leaf_bits(const struct guestimg *img, enum prot prot)
+static uint64_t leaf_bits(const struct guestimg *img, enum guestimg_prot prot)
 {
-	/* x86-64: present, accessed, dirty, large; RW; NX. arm64: block, AF, inner shareable; AP[2]; PXN, UXN. */
-	static const uint64_t x86[] = {0xe1, 0x80000000000000e1, 0x80000000000000e3,
-				       0x80000000000000e3};
+	/* x86-64: present, accessed, dirty, large; RW; US; PWT, PCD; NX. arm64: block, AF, inner
+	 * shareable; AP[2]; PXN, UXN. */
+	static const uint64_t x86[] = {
+		[GUESTIMG_TEXT] = 0xe1,
+		[GUESTIMG_RODATA] = 0x80000000000000e1,
+		[GUESTIMG_DATA] = 0x80000000000000e3,
+		[GUESTIMG_INIT] = 0x80000000000000e3,
+		[GUESTIMG_USER_TEXT] = 0xe5,
+		[GUESTIMG_USER_DATA] = 0x80000000000000e7,
+		[GUESTIMG_DEVICE] = 0x80000000000000fb,
+	};
 	static const uint64_t arm64[] = {0x0040000000000781, 0x0060000000000781, 0x0060000000000701,
 					 0x0060000000000701};
 
@@ -141,7 +156,7 @@ static uint64_t table_entry(const struct guestimg *img, uint64_t table)
 	return table | (is_x86(img) ? 0x63 : 3);
 }
 
-static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot prot)
+void guestimg_map(struct guestimg *img, uint64_t va, uint64_t pa, enum guestimg_prot prot)
 {
 	uint64_t table = img->root.v;
 
@@ -152,6 +167,8 @@ static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot pro
 			vp_st64(e, table_entry(img, img->next_table));
 			img->next_table += 4096;
 		}
+		if (prot == GUESTIMG_USER_TEXT || prot == GUESTIMG_USER_DATA)
+			vp_st64(e, vp_ld64(e) | 4); /* every level has to allow it */
 		table = vp_ld64(e) & 0x0000fffffffff000ull;
 	}
 	vp_st64(phys(img, table + 8 * (va >> 21 & 511)), pa | leaf_bits(img, prot));
@@ -159,21 +176,23 @@ static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot pro
 
 static void build_tables(struct guestimg *img)
 {
-	static const enum prot prots[] = {TEXT, TEXT, RODATA, DATA, INIT};
+	static const enum guestimg_prot prots[] = {GUESTIMG_TEXT, GUESTIMG_TEXT, GUESTIMG_RODATA,
+						   GUESTIMG_DATA, GUESTIMG_INIT};
 	uint64_t pgd = img->ram + 0xf0000;
 
 	img->next_table = img->ram + 0x100000;
 	for (unsigned i = 0; i < 5; i++) {
-		enum prot prot = prots[i];
+		enum guestimg_prot prot = prots[i];
 
-		if (prot == INIT && img->opts.booting)
-			prot = TEXT;
-		else if (prot == INIT && !is_x86(img))
+		if (prot == GUESTIMG_INIT && img->opts.booting)
+			prot = GUESTIMG_TEXT;
+		else if (prot == GUESTIMG_INIT && !is_x86(img))
 			continue; /* arm64 unmaps it */
-		map_2m(img, img->text.v + i * MIB2, img->phys.v + i * MIB2, prot);
+		guestimg_map(img, img->text.v + i * MIB2, img->phys.v + i * MIB2, prot);
 	}
 	for (uint64_t off = 0; off < GUESTIMG_RAM; off += MIB2)
-		map_2m(img, guestimg_linear(img, vp_gpa(img->ram + off)).v, img->ram + off, DATA);
+		guestimg_map(img, guestimg_linear(img, vp_gpa(img->ram + off)).v, img->ram + off,
+			     GUESTIMG_DATA);
 	memcpy(phys(img, pgd), phys(img, img->root.v), 4096); /* a process's: the kernel's half */
 }
 
@@ -212,14 +231,17 @@ static void build_text(struct guestimg *img)
 	for (size_t i = 0; i < RODATA_OFF; i++)
 		p[i] = img->arch->filler[i % img->arch->filler_len];
 	put_code(img, 0, CAVE_OFF);
-	put_code(img, CAVE_END, RESERVED_OFF);
+	put_code(img, spread(img)->cave_end, spread(img)->reserved);
 	put_code(img, TEXT_LEN - 0x1000, RODATA_OFF);
 	img->cave = vp_gva(img->text.v + CAVE_OFF + 64);
-	img->cave_len = CAVE_END - CAVE_OFF - 128;
+	img->cave_len = spread(img)->cave_end - CAVE_OFF - 128;
 	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++) {
 		img->func[i] = vp_gva(img->text.v + FUNCS_OFF + i * GUESTIMG_FUNC_SIZE);
 		put_function(img, img->func[i]);
 	}
+	img->site = vp_gva(img->text.v + SITES_OFF);
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		put_function(img, vp_gva(img->site.v + i * GUESTIMG_FUNC_SIZE));
 	img->panic = vp_gva(img->text.v + PANIC_OFF);
 	for (unsigned i = 0; i < 2; i++) {
 		img->dup[i] = vp_gva(img->text.v + DUP_OFF + i * GUESTIMG_FUNC_SIZE);
@@ -240,8 +262,8 @@ struct sym {
 };
 
 struct syms {
-	struct sym s[SYMBOLS_MAX];
-	unsigned n;
+	struct sym *s;
+	unsigned n, room;
 };
 
 __attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t addr,
@@ -249,7 +271,7 @@ __attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t a
 {
 	va_list ap;
 
-	if (s->n == SYMBOLS_MAX)
+	if (s->n == s->room)
 		abort();
 	s->s[s->n].addr = addr;
 	va_start(ap, fmt);
@@ -257,10 +279,11 @@ __attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t a
 	va_end(ap);
 }
 
-/* In address order. */
+/* Nearly in address order: the tables of symbols have no fixed place. */
 static void list_symbols(const struct guestimg *img, struct syms *s)
 {
 	uint64_t text = img->text.v, ro = img->rodata.v, data = img->data.v;
+	const struct spread *to = spread(img);
 	bool x86 = is_x86(img);
 
 	if (x86)
@@ -287,17 +310,21 @@ static void list_symbols(const struct guestimg *img, struct syms *s)
 	add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
 	add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
 	add(s, text + CAVE_OFF - 64, "tlast_before_cave");
-	add(s, text + CAVE_END, "tfirst_after_cave");
-	add(s, text + RESERVED_OFF - 0xff0, x86 ? "T__entry_text_start" : "T__idmap_text_start");
+	add(s, text + to->cave_end, "tfirst_after_cave");
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		add(s, img->site.v + i * GUESTIMG_FUNC_SIZE, "Tsite_%05u", i);
+	if (img->opts.sites)
+		add(s, img->site.v + img->opts.sites * GUESTIMG_FUNC_SIZE, "tafter_sites");
+	add(s, text + to->reserved - 0xff0, x86 ? "T__entry_text_start" : "T__idmap_text_start");
 	add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
 	add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
 	if (x86) {
-		add(s, ro + RO_NUM, "Rkallsyms_num_syms");
-		add(s, ro + RO_NAMES, "Rkallsyms_names");
-		add(s, ro + RO_TOKENS, "Rkallsyms_token_table");
-		add(s, ro + RO_INDEX, "Rkallsyms_token_index");
-		add(s, ro + RO_OFFSETS, "Rkallsyms_offsets");
-		add(s, ro + RO_BASE, "Rkallsyms_relative_base");
+		add(s, ro + to->num, "Rkallsyms_num_syms");
+		add(s, ro + to->names, "Rkallsyms_names");
+		add(s, ro + to->tokens, "Rkallsyms_token_table");
+		add(s, ro + to->index, "Rkallsyms_token_index");
+		add(s, ro + to->offsets, "Rkallsyms_offsets");
+		add(s, ro + to->base, "Rkallsyms_relative_base");
 		add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
 		if (!img->opts.no_tracer)
 			add(s, ro + RO_BTF, "R__start_BTF");
@@ -319,6 +346,18 @@ static void list_symbols(const struct guestimg *img, struct syms *s)
 	add(s, img->init.v + 0x10000, "T_einittext");
 	if (x86)
 		add(s, img->text.v + IMAGE_LEN, "B_end");
+}
+
+/* By address; of two at one address the first stays the first. */
+static void sort(struct syms *s)
+{
+	for (unsigned i = 1; i < s->n; i++)
+		for (unsigned k = i; k > 0 && s->s[k].addr < s->s[k - 1].addr; k--) {
+			struct sym one = s->s[k];
+
+			s->s[k] = s->s[k - 1];
+			s->s[k - 1] = one;
+		}
 }
 
 static size_t put_name(uint8_t *p, const char *text)
@@ -348,8 +387,8 @@ static size_t put_name(uint8_t *p, const char *text)
 
 static void put_tokens(const struct guestimg *img)
 {
-	uint8_t *table = guestimg_at(img, vp_gva(img->rodata.v + RO_TOKENS));
-	uint8_t *index = guestimg_at(img, vp_gva(img->rodata.v + RO_INDEX));
+	uint8_t *table = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->tokens));
+	uint8_t *index = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->index));
 	size_t at = 0;
 
 	for (unsigned i = 0; i < 256; i++) {
@@ -364,12 +403,16 @@ static void put_tokens(const struct guestimg *img)
 
 static void build_symbols(struct guestimg *img)
 {
-	uint8_t *names = guestimg_at(img, vp_gva(img->rodata.v + RO_NAMES));
-	uint8_t *offsets = guestimg_at(img, vp_gva(img->rodata.v + RO_OFFSETS));
-	struct syms s = {.n = 0};
+	uint8_t *names = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->names));
+	uint8_t *offsets = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->offsets));
+	struct syms s = {.room = SYMBOLS_MAX + img->opts.sites};
 	size_t at = 0;
 
+	s.s = calloc(s.room, sizeof(*s.s));
+	if (!s.s)
+		abort();
 	list_symbols(img, &s);
+	sort(&s);
 	put_tokens(img);
 	for (unsigned i = 0; i < s.n; i++) {
 		uint64_t off = s.s[i].addr - img->text.v;
@@ -379,9 +422,10 @@ static void build_symbols(struct guestimg *img)
 		vp_st32(offsets + 4 * i, (uint32_t)off);
 		at += put_name(names + at, s.s[i].text);
 	}
-	vp_st32(guestimg_at(img, vp_gva(img->rodata.v + RO_NUM)), s.n);
-	vp_st64(guestimg_at(img, vp_gva(img->rodata.v + RO_BASE)), img->text.v);
+	vp_st32(guestimg_at(img, vp_gva(img->rodata.v + spread(img)->num)), s.n);
+	vp_st64(guestimg_at(img, vp_gva(img->rodata.v + spread(img)->base)), img->text.v);
 	img->n_symbols = s.n;
+	free(s.s);
 }
 
 /* --- exported variables ---------------------------------------------------------------------------------- */
@@ -435,12 +479,13 @@ __attribute__((format(printf, 2, 3))) static void line(char *page, const char *f
 static void build_vmcoreinfo(struct guestimg *img)
 {
 	char *page = (char *)phys(img, img->vmcoreinfo.v);
+	const struct spread *to = spread(img);
 	uint64_t ro = img->rodata.v, data = img->data.v;
 
 	memset(page, 0, 4096);
 	line(page, "OSRELEASE=%s\nBUILD-ID=", img->opts.release);
-	for (size_t i = 0; i < sizeof(build_id); i++)
-		line(page, "%02x", build_id[i]);
+	for (size_t i = 0; i < sizeof(guestimg_build_id); i++)
+		line(page, "%02x", guestimg_build_id[i]);
 	line(page,
 	     "\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=%" PRIx64 "\nOFFSET(uts_namespace.name)=0\n",
 	     data + D_UTS);
@@ -451,8 +496,8 @@ static void build_vmcoreinfo(struct guestimg *img)
 	     "\nSYMBOL(kallsyms_num_syms)=%" PRIx64 "\nSYMBOL(kallsyms_token_table)=%" PRIx64
 	     "\nSYMBOL(kallsyms_token_index)=%" PRIx64 "\nSYMBOL(kallsyms_offsets)=%" PRIx64
 	     "\nSYMBOL(kallsyms_relative_base)=%" PRIx64 "\n",
-	     ro + RO_NAMES, ro + RO_NUM, ro + RO_TOKENS, ro + RO_INDEX, ro + RO_OFFSETS,
-	     ro + RO_BASE);
+	     ro + to->names, ro + to->num, ro + to->tokens, ro + to->index, ro + to->offsets,
+	     ro + to->base);
 	if (is_x86(img))
 		line(page,
 		     "NUMBER(phys_base)=%" PRId64 "\nSYMBOL(init_top_pgt)=%" PRIx64
@@ -510,6 +555,13 @@ static void build_tracer(struct guestimg *img)
 		st(img, vp_gva(rec.v + 0x100 + 16 * i), img->func[i].v);
 		img->flags[i] = vp_gpa(records + 0x100 + 16 * i + 8);
 	}
+	if (!img->opts.sites)
+		return;
+	st(img, pg[1], pg[1].v + 64);
+	st(img, vp_gva(pg[1].v + 64 + 8), rec.v + 0x1000);
+	st(img, vp_gva(pg[1].v + 64 + 16), img->opts.sites);
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		st(img, vp_gva(rec.v + 0x1000 + 16 * i), img->site.v + i * GUESTIMG_FUNC_SIZE);
 }
 
 void guestimg_add_ops(const struct guestimg *img, vp_gva_t only, vp_gva_t func)
@@ -539,15 +591,16 @@ static void build_data(struct guestimg *img)
 	strcpy((char *)guestimg_at(img, img->uts), "Linux");
 	strcpy((char *)guestimg_at(img, vp_gva(data + D_UTS + 130)), img->opts.release);
 	vp_st32(note, 4);
-	vp_st32(note + 4, sizeof(build_id));
+	vp_st32(note + 4, sizeof(guestimg_build_id));
 	vp_st32(note + 8, 3); /* NT_GNU_BUILD_ID */
 	memcpy(note + 12, "GNU", 4);
-	memcpy(note + 16, build_id, sizeof(build_id));
+	memcpy(note + 16, guestimg_build_id, sizeof(guestimg_build_id));
 	if (!is_x86(img)) {
 		build_exports(img);
 		return;
 	}
-	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), build_id, sizeof(build_id));
+	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), guestimg_build_id,
+	       sizeof(guestimg_build_id));
 	st(img, vp_gva(data + D_TASK + GUESTBTF_CANARY), img->opts.canary);
 	vp_st32(guestimg_at(img, vp_gva(data + D_PANIC_CPU)), 0xffffffff);
 	vp_st32(guestimg_at(img, vp_gva(data + D_STATE)), img->opts.booting ? 1 : 3);
@@ -605,7 +658,9 @@ void guestimg_build(struct fake *f, const struct arch_ops *arch, const struct gu
 	if (opts)
 		img.opts = *opts;
 	if (!img.opts.release)
-		img.opts.release = "6.1.0-0-test";
+		img.opts.release = GUESTIMG_RELEASE;
+	if (img.opts.sites > GUESTIMG_SITES_MAX || (img.opts.sites && !is_x86(&img)))
+		abort();
 	img.ram = ram_base(arch) + img.opts.at;
 	img.phys = vp_gpa(img.ram + IMAGE_OFF);
 	img.text = vp_gva((is_x86(&img) ? X86_MAP + 0x1000000 : ARM64_IMAGE) + img.opts.kaslr);
