@@ -11,6 +11,7 @@
 #include "arch/x86-64/regs.h"
 #include "protocol/bytes.h"
 #include "tests/lib/guestbtf.h"
+#include "tests/lib/guestsyms.h"
 
 #define MIB2       (2ull << 20)
 #define TEXT_LEN   0x3ff000u
@@ -31,8 +32,6 @@
 #define ARM64_IMAGE  0xffff800008000000ull
 #define ARM64_LINEAR 0xffff000000000000ull
 #define ARM64_RAM    0x40000000ull
-#define TOKEN_GUEST  1
-#define TOKEN_FUNC   2
 #define SYMBOLS_MAX  64 /* without the sites */
 
 /* Offsets in rodata and data. */
@@ -256,176 +255,94 @@ static void build_text(struct guestimg *img)
 
 /* --- symbols ---------------------------------------------------------------------------------------------- */
 
-struct sym {
-	uint64_t addr;
-	char text[64]; /* type and name */
-};
-
-struct syms {
-	struct sym *s;
-	unsigned n, room;
-};
-
-__attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t addr,
-						      const char *fmt, ...)
-{
-	va_list ap;
-
-	if (s->n == s->room)
-		abort();
-	s->s[s->n].addr = addr;
-	va_start(ap, fmt);
-	vsnprintf(s->s[s->n++].text, sizeof(s->s[0].text), fmt, ap);
-	va_end(ap);
-}
-
 /* Nearly in address order: the tables of symbols have no fixed place. */
-static void list_symbols(const struct guestimg *img, struct syms *s)
+static void list_symbols(const struct guestimg *img, struct guestsyms *s)
 {
 	uint64_t text = img->text.v, ro = img->rodata.v, data = img->data.v;
 	const struct spread *to = spread(img);
 	bool x86 = is_x86(img);
 
 	if (x86)
-		add(s, 0, "Afixed_percpu_data");
-	add(s, text, "T_stext");
-	add(s, text, "T_text");
+		guestsyms_add(s, 0, "Afixed_percpu_data");
+	guestsyms_add(s, text, "T_stext");
+	guestsyms_add(s, text, "T_text");
 	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++)
-		add(s, img->func[i].v, "Tguest_func%u", i);
-	add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
-	add(s, img->panic.v, "Tpanic");
-	add(s, img->panic.v + 0x100, "tafter_panic");
-	add(s, img->tiny[0].v, "ttiny_func0");
-	add(s, img->tiny[1].v, "ttiny_func1");
-	add(s, img->tiny[1].v + 16, "tafter_tiny");
+		guestsyms_add(s, img->func[i].v, "Tguest_func%u", i);
+	guestsyms_add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
+	guestsyms_add(s, img->panic.v, "Tpanic");
+	guestsyms_add(s, img->panic.v + 0x100, "tafter_panic");
+	guestsyms_add(s, img->tiny[0].v, "ttiny_func0");
+	guestsyms_add(s, img->tiny[1].v, "ttiny_func1");
+	guestsyms_add(s, img->tiny[1].v + 16, "tafter_tiny");
 	if (x86) {
-		add(s, img->thunk.v, "T__x86_indirect_thunk_rax");
-		add(s, img->thunk.v + 0x20, "T__x86_return_thunk");
-		add(s, img->thunk.v + 0x40, "T__x86_indirect_its_thunk_rax");
-		add(s, img->thunk.v + 0x60, "Tits_return_thunk");
+		guestsyms_add(s, img->thunk.v, "T__x86_indirect_thunk_rax");
+		guestsyms_add(s, img->thunk.v + 0x20, "T__x86_return_thunk");
+		guestsyms_add(s, img->thunk.v + 0x40, "T__x86_indirect_its_thunk_rax");
+		guestsyms_add(s, img->thunk.v + 0x60, "Tits_return_thunk");
 	}
-	add(s, img->dup[0].v, "tdup_func");
-	add(s, img->dup[1].v, "tdup_func");
-	add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
-	add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
-	add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
-	add(s, text + CAVE_OFF - 64, "tlast_before_cave");
-	add(s, text + to->cave_end, "tfirst_after_cave");
+	guestsyms_add(s, img->dup[0].v, "tdup_func");
+	guestsyms_add(s, img->dup[1].v, "tdup_func");
+	guestsyms_add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
+	guestsyms_add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
+	guestsyms_add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
+	guestsyms_add(s, text + CAVE_OFF - 64, "tlast_before_cave");
+	guestsyms_add(s, text + to->cave_end, "tfirst_after_cave");
 	for (unsigned i = 0; i < img->opts.sites; i++)
-		add(s, img->site.v + i * GUESTIMG_FUNC_SIZE, "Tsite_%05u", i);
+		guestsyms_add(s, img->site.v + i * GUESTIMG_FUNC_SIZE, "Tsite_%05u", i);
 	if (img->opts.sites)
-		add(s, img->site.v + img->opts.sites * GUESTIMG_FUNC_SIZE, "tafter_sites");
-	add(s, text + to->reserved - 0xff0, x86 ? "T__entry_text_start" : "T__idmap_text_start");
-	add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
-	add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
+		guestsyms_add(s, img->site.v + img->opts.sites * GUESTIMG_FUNC_SIZE,
+			      "tafter_sites");
+	guestsyms_add(s, text + to->reserved - 0xff0,
+		      x86 ? "T__entry_text_start" : "T__idmap_text_start");
+	guestsyms_add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
+	guestsyms_add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
 	if (x86) {
-		add(s, ro + to->num, "Rkallsyms_num_syms");
-		add(s, ro + to->names, "Rkallsyms_names");
-		add(s, ro + to->tokens, "Rkallsyms_token_table");
-		add(s, ro + to->index, "Rkallsyms_token_index");
-		add(s, ro + to->offsets, "Rkallsyms_offsets");
-		add(s, ro + to->base, "Rkallsyms_relative_base");
-		add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
+		guestsyms_add(s, ro + to->num, "Rkallsyms_num_syms");
+		guestsyms_add(s, ro + to->names, "Rkallsyms_names");
+		guestsyms_add(s, ro + to->tokens, "Rkallsyms_token_table");
+		guestsyms_add(s, ro + to->index, "Rkallsyms_token_index");
+		guestsyms_add(s, ro + to->offsets, "Rkallsyms_offsets");
+		guestsyms_add(s, ro + to->base, "Rkallsyms_relative_base");
+		guestsyms_add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
 		if (!img->opts.no_tracer)
-			add(s, ro + RO_BTF, "R__start_BTF");
-		add(s, data + D_UTS, "Dinit_uts_ns");
-		add(s, data + D_TASK, "Dinit_task");
-		add(s, data + D_TEXT_MUTEX, "Dtext_mutex");
-		add(s, data + D_FTRACE_LOCK, "dftrace_lock");
-		add(s, data + D_PANIC_CPU, "Dpanic_cpu");
-		add(s, data + D_STATE, "Dsystem_state");
-		add(s, data + D_PAGES_START, "dftrace_pages_start");
-		add(s, data + D_OPS_LIST, "Dftrace_ops_list");
-		add(s, data + D_LIST_END, "Dftrace_list_end");
-		add(s, data + D_RETURN_THUNK, "Dx86_return_thunk");
-		add(s, data + D_VMCI, "Bvmcoreinfo_data");
-		add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
-		add(s, data + D_ROOT, "Dinit_top_pgt");
+			guestsyms_add(s, ro + RO_BTF, "R__start_BTF");
+		guestsyms_add(s, data + D_UTS, "Dinit_uts_ns");
+		guestsyms_add(s, data + D_TASK, "Dinit_task");
+		guestsyms_add(s, data + D_TEXT_MUTEX, "Dtext_mutex");
+		guestsyms_add(s, data + D_FTRACE_LOCK, "dftrace_lock");
+		guestsyms_add(s, data + D_PANIC_CPU, "Dpanic_cpu");
+		guestsyms_add(s, data + D_STATE, "Dsystem_state");
+		guestsyms_add(s, data + D_PAGES_START, "dftrace_pages_start");
+		guestsyms_add(s, data + D_OPS_LIST, "Dftrace_ops_list");
+		guestsyms_add(s, data + D_LIST_END, "Dftrace_list_end");
+		guestsyms_add(s, data + D_RETURN_THUNK, "Dx86_return_thunk");
+		guestsyms_add(s, data + D_VMCI, "Bvmcoreinfo_data");
+		guestsyms_add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
+		guestsyms_add(s, data + D_ROOT, "Dinit_top_pgt");
 	}
-	add(s, img->init.v, "T_sinittext");
-	add(s, img->init.v + 0x10000, "T_einittext");
+	guestsyms_add(s, img->init.v, "T_sinittext");
+	guestsyms_add(s, img->init.v + 0x10000, "T_einittext");
 	if (x86)
-		add(s, img->text.v + IMAGE_LEN, "B_end");
-}
-
-/* By address; of two at one address the first stays the first. */
-static void sort(struct syms *s)
-{
-	for (unsigned i = 1; i < s->n; i++)
-		for (unsigned k = i; k > 0 && s->s[k].addr < s->s[k - 1].addr; k--) {
-			struct sym one = s->s[k];
-
-			s->s[k] = s->s[k - 1];
-			s->s[k - 1] = one;
-		}
-}
-
-static size_t put_name(uint8_t *p, const char *text)
-{
-	static const struct {
-		const char *s;
-		uint8_t token;
-	} packed[] = {{"guest_", TOKEN_GUEST}, {"func", TOKEN_FUNC}};
-	size_t n = 0;
-
-	while (*text) {
-		bool done = false;
-
-		for (unsigned i = 0; i < 2 && !done; i++) {
-			if (strncmp(text, packed[i].s, strlen(packed[i].s)) != 0)
-				continue;
-			p[1 + n++] = packed[i].token;
-			text += strlen(packed[i].s);
-			done = true;
-		}
-		if (!done)
-			p[1 + n++] = (uint8_t)*text++;
-	}
-	p[0] = (uint8_t)n;
-	return n + 1;
-}
-
-static void put_tokens(const struct guestimg *img)
-{
-	uint8_t *table = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->tokens));
-	uint8_t *index = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->index));
-	size_t at = 0;
-
-	for (unsigned i = 0; i < 256; i++) {
-		char one[2] = {i > ' ' && i <= '~' ? (char)i : '\0', '\0'};
-		const char *s = i == TOKEN_GUEST ? "guest_" : i == TOKEN_FUNC ? "func" : one;
-
-		vp_st16(index + 2 * i, (uint16_t)at);
-		strcpy((char *)table + at, s);
-		at += strlen(s) + 1;
-	}
+		guestsyms_add(s, img->text.v + IMAGE_LEN, "B_end");
 }
 
 static void build_symbols(struct guestimg *img)
 {
-	uint8_t *names = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->names));
-	uint8_t *offsets = guestimg_at(img, vp_gva(img->rodata.v + spread(img)->offsets));
-	struct syms s = {.room = SYMBOLS_MAX + img->opts.sites};
-	size_t at = 0;
+	uint8_t *ro = guestimg_at(img, img->rodata);
+	const struct spread *at = spread(img);
+	const struct guestsyms_to to = {.num = ro + at->num,
+					.names = ro + at->names,
+					.tokens = ro + at->tokens,
+					.index = ro + at->index,
+					.offsets = ro + at->offsets,
+					.base = ro + at->base};
+	struct guestsyms s;
 
-	s.s = calloc(s.room, sizeof(*s.s));
-	if (!s.s)
-		abort();
+	guestsyms_init(&s, SYMBOLS_MAX + img->opts.sites);
 	list_symbols(img, &s);
-	sort(&s);
-	put_tokens(img);
-	for (unsigned i = 0; i < s.n; i++) {
-		uint64_t off = s.s[i].addr - img->text.v;
-
-		if (is_x86(img)) /* ABSOLUTE_PERCPU: a kernel address is base - 1 - offset */
-			off = s.s[i].addr < 4096 ? s.s[i].addr : 0 - off - 1;
-		vp_st32(offsets + 4 * i, (uint32_t)off);
-		at += put_name(names + at, s.s[i].text);
-	}
-	vp_st32(guestimg_at(img, vp_gva(img->rodata.v + spread(img)->num)), s.n);
-	vp_st64(guestimg_at(img, vp_gva(img->rodata.v + spread(img)->base)), img->text.v);
+	guestsyms_write(&s, img->text.v, is_x86(img), &to);
 	img->n_symbols = s.n;
-	free(s.s);
+	guestsyms_deinit(&s);
 }
 
 /* --- exported variables ---------------------------------------------------------------------------------- */
