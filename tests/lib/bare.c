@@ -187,7 +187,7 @@ static void run(const struct bare *b, const char *elf, const char *ram, pid_t pa
 	struct args a = {.n = 0};
 
 	snprintf(smp, sizeof(smp), "%u", o->vcpus);
-	snprintf(memory, sizeof(memory), "%u", BARE_RAM_MIB);
+	snprintf(memory, sizeof(memory), "%d", BARE_RAM_MIB);
 	if (o->vmm == BARE_COMMAND) {
 		add_all(&a, o->command);
 		add(&a, elf);
@@ -196,11 +196,11 @@ static void run(const struct bare *b, const char *elf, const char *ram, pid_t pa
 	} else {
 		snprintf(machine, sizeof(machine), "%s,memory-backend=ram", vmms[o->vmm].machine);
 		if (o->anonymous)
-			snprintf(object, sizeof(object), "memory-backend-ram,id=ram,size=%uM",
+			snprintf(object, sizeof(object), "memory-backend-ram,id=ram,size=%dM",
 				 BARE_RAM_MIB);
 		else
 			snprintf(object, sizeof(object),
-				 "memory-backend-file,id=ram,size=%uM,share=on,mem-path=%s",
+				 "memory-backend-file,id=ram,size=%dM,share=on,mem-path=%s",
 				 BARE_RAM_MIB, ram);
 		snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", b->qmp);
 		add_all(&a, (const char *const[]){"qemu-system-x86_64",

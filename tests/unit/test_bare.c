@@ -34,6 +34,9 @@ struct scene {
 	uint32_t toggles;
 };
 
+/* One at a time; what a failed test leaves running is stopped by the teardown. */
+static struct scene scene;
+
 #define OK(s, call)                                                                        \
 	do {                                                                               \
 		int r_ = (call);                                                           \
@@ -71,10 +74,11 @@ static void load_fix(struct scene *s, const char *file)
 	s->name = hf_info(s->fix)->name;
 }
 
-static void start(struct scene *s, const struct bare_opts *opts)
+static struct scene *start(const struct bare_opts *opts)
 {
+	struct scene *s = &scene;
+
 	need(opts->vmm);
-	memset(s, 0, sizeof(*s));
 	diag_init(&s->diag);
 	strcpy(s->dir, "/tmp/vpatch-bare-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
@@ -83,14 +87,27 @@ static void start(struct scene *s, const struct bare_opts *opts)
 	assert_true(bare_start(&s->b, opts));
 	load_fix(s, opts->sites ? "sites.vpatch" : "fix.vpatch");
 	OK(s, dom_open(s->b.name, NULL, &s->diag, &s->t));
+	return s;
 }
 
-static void stop(struct scene *s)
+static void stop(void)
 {
+	struct scene *s = &scene;
+
 	vp_target_close(s->t);
 	bare_stop(&s->b);
-	hf_close(s->fix);
-	nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (s->fix)
+		hf_close(s->fix);
+	if (s->dir[0])
+		nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	memset(s, 0, sizeof(*s));
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	stop();
+	return 0;
 }
 
 /* Applies or reverts, whichever is due. */
@@ -125,6 +142,7 @@ static void toggle(struct scene *s)
 	}
 }
 
+/* of: part of the words; "" where it depends on how the CPUs meet which check is the first. */
 static void complains(struct scene *s, const char *of)
 {
 	const char *words = NULL;
@@ -140,32 +158,31 @@ static void complains(struct scene *s, const char *of)
 
 static void runs(const struct bare_opts *opts)
 {
-	struct bare b;
+	struct bare *b = &scene.b;
 	const char *words;
 	uint64_t from, n = 0;
 
 	need(opts->vmm);
-	assert_true(bare_start(&b, opts));
-	assert_true(bare_wait_calls(&b, opts->ring ? 10000 : 100, 20 * SECOND));
-	assert_true(bare_gap_reset(&b, 20 * SECOND));
+	assert_true(bare_start(b, opts));
+	assert_true(bare_wait_calls(b, opts->ring ? 10000 : 100, 20 * SECOND));
+	assert_true(bare_gap_reset(b, 20 * SECOND));
 	for (unsigned i = 0; i < opts->busy; i++)
-		n -= bare_iterations(&b, i);
+		n -= bare_iterations(b, i);
 	from = clock_now();
 	usleep(200000);
 	for (unsigned i = 0; i < opts->busy; i++)
-		n += bare_iterations(&b, i);
-	words = bare_check(&b, 0);
+		n += bare_iterations(b, i);
+	words = bare_check(b, 0);
 	if (words)
 		fail_msg("%s", words);
-	assert_int_equal(bare_flips(&b), 0);
-	assert_true(bare_gap_cycles(&b) > 0);
+	assert_int_equal(bare_flips(b), 0);
+	assert_true(bare_gap_cycles(b) > 0);
 	print_message("%s, %u of %u CPUs at ring %u: up in %u ms, %.3f M calls/s, longest gap "
 		      "%.0f us\n",
 		      bare_vmm_name(opts->vmm), opts->busy, opts->vcpus, opts->ring,
-		      (unsigned)(b.booted_ns / CLOCK_NS_PER_MS),
-		      (double)n * 1e3 / (double)(clock_now() - from),
-		      (double)bare_gap_ns(&b) / 1e3);
-	bare_stop(&b);
+		      (unsigned)(b->booted_ns / CLOCK_NS_PER_MS),
+		      (double)n * 1e3 / (double)(clock_now() - from), (double)bare_gap_ns(b) / 1e3);
+	stop();
 }
 
 static void runs_everywhere(enum bare_vmm vmm)
@@ -243,15 +260,15 @@ static void test_another_vmm_is_given_what_it_needs(void **state)
 
 static void is_patched(const struct bare_opts *opts, unsigned toggles)
 {
-	struct scene s;
+	struct scene *s;
 
-	start(&s, opts);
+	s = start(opts);
 	for (unsigned i = 0; i < toggles; i++)
-		toggle(&s);
-	assert_true(bare_wait_calls(&s.b, opts->ring ? 1000 : 10, 20 * SECOND));
-	no_complaint(&s);
-	assert_int_equal(bare_flips(&s.b), toggles);
-	stop(&s);
+		toggle(s);
+	assert_true(bare_wait_calls(&s->b, opts->ring ? 1000 : 10, 20 * SECOND));
+	no_complaint(s);
+	assert_int_equal(bare_flips(&s->b), toggles);
+	stop();
 }
 
 static void test_is_patched_on_microvm_kvm(void **state)
@@ -310,109 +327,110 @@ static const uint8_t nop[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 
 static void test_old_bytes_after_the_new_ones_are_reported(void **state)
 {
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &two_on_kvm);
-	toggle(&s);
-	no_complaint(&s);
-	poke(&s, 0, nop, sizeof(nop));
-	complains(&s, "its result changed 2 times in 1 toggles");
-	stop(&s);
+	s = start(&two_on_kvm);
+	toggle(s);
+	no_complaint(s);
+	poke(s, 0, nop, sizeof(nop));
+	complains(s, "");
+	stop();
 }
 
 /* The same where only a write through the debugger reaches what was translated. */
 static void test_old_bytes_under_tcg_are_reported(void **state)
 {
 	struct vp_paused *p;
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &(struct bare_opts){.vmm = BARE_MICROVM_TCG, .vcpus = 2, .busy = 2, .ring = 3});
-	toggle(&s);
-	OK(&s, vp_arm(s.t, VP_AFTER_AS_FOUND, &s.diag));
-	OK(&s, vp_pause(s.t, clock_in(5 * SECOND), &s.diag, &p));
-	OK(&s, vp_write(p, vp_gpa(bare_site_gpa(&s.b, 0)), nop, sizeof(nop)));
-	OK(&s, vp_sync(p));
-	OK(&s, vp_resume(p));
-	vp_disarm(s.t);
-	complains(&s, "its result changed 2 times in 1 toggles");
-	stop(&s);
+	s = start(&(struct bare_opts){.vmm = BARE_MICROVM_TCG, .vcpus = 2, .busy = 2, .ring = 3});
+	toggle(s);
+	OK(s, vp_arm(s->t, VP_AFTER_AS_FOUND, &s->diag));
+	OK(s, vp_pause(s->t, clock_in(5 * SECOND), &s->diag, &p));
+	OK(s, vp_write(p, vp_gpa(bare_site_gpa(&s->b, 0)), nop, sizeof(nop)));
+	OK(s, vp_sync(p));
+	OK(s, vp_resume(p));
+	vp_disarm(s->t);
+	complains(s, "its result changed 2 times in 1 toggles");
+	stop();
 }
 
 static void test_a_torn_word_is_reported(void **state)
 {
 	static const uint8_t opcode = 0xe9; /* the jump's, with the nop's tail as its distance */
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &two_on_kvm);
-	poke(&s, 0, &opcode, 1);
-	complains(&s, "exception ");
-	stop(&s);
+	s = start(&two_on_kvm);
+	poke(s, 0, &opcode, 1);
+	complains(s, "exception ");
+	stop();
 }
 
 static void test_a_result_that_no_function_gives_is_reported(void **state)
 {
 	static const uint8_t mov_7_al[2] = {0xb0, 0x07};
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &two_on_kvm);
-	poke(&s, 8, mov_7_al, sizeof(mov_7_al)); /* instead of xor %eax,%eax */
-	complains(&s, "impossible results");
-	stop(&s);
+	s = start(&two_on_kvm);
+	poke(s, 8, mov_7_al, sizeof(mov_7_al)); /* instead of xor %eax,%eax */
+	complains(s, "impossible results");
+	stop();
 }
 
 static void test_a_call_that_is_not_counted_is_reported(void **state)
 {
 	static const uint8_t nop3[3] = {0x0f, 0x1f, 0x00};
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &two_on_kvm);
-	poke(&s, 5, nop3, sizeof(nop3)); /* instead of incq (%rdi) */
-	complains(&s, "lost calls");
-	stop(&s);
+	s = start(&two_on_kvm);
+	poke(s, 5, nop3, sizeof(nop3)); /* instead of incq (%rdi) */
+	complains(s, "lost calls");
+	stop();
 }
 
 static void test_one_site_left_behind_is_reported(void **state)
 {
-	struct scene s;
+	struct scene *s;
 
 	(void)state;
-	start(&s, &(struct bare_opts){.vmm = BARE_MICROVM_KVM,
+	s = start(&(struct bare_opts){.vmm = BARE_MICROVM_KVM,
 				      .vcpus = 2,
 				      .busy = 2,
 				      .ring = 3,
 				      .sites = HF_REPLACE_MAX});
-	toggle(&s);
-	no_complaint(&s);
-	bare_poke_text(&s.b, bare_site_gpa(&s.b, HF_REPLACE_MAX / 2), nop, sizeof(nop));
-	complains(&s, ""); /* which of its checks is the first depends on how the CPUs meet */
-	stop(&s);
+	toggle(s);
+	no_complaint(s);
+	bare_poke_text(&s->b, bare_site_gpa(&s->b, HF_REPLACE_MAX / 2), nop, sizeof(nop));
+	complains(s, "");
+	stop();
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_runs_on_microvm_kvm),
-		cmocka_unit_test(test_runs_on_microvm_tcg),
-		cmocka_unit_test(test_runs_on_pc_kvm),
-		cmocka_unit_test(test_runs_on_pc_tcg),
-		cmocka_unit_test(test_sixteen_cpus_come),
-		cmocka_unit_test(test_anonymous_ram_is_reached),
-		cmocka_unit_test(test_another_vmm_is_given_what_it_needs),
-		cmocka_unit_test(test_is_patched_on_microvm_kvm),
-		cmocka_unit_test(test_is_patched_on_microvm_tcg),
-		cmocka_unit_test(test_is_patched_on_pc),
-		cmocka_unit_test(test_many_sites_change_as_one),
-		cmocka_unit_test(test_old_bytes_after_the_new_ones_are_reported),
-		cmocka_unit_test(test_old_bytes_under_tcg_are_reported),
-		cmocka_unit_test(test_a_torn_word_is_reported),
-		cmocka_unit_test(test_a_result_that_no_function_gives_is_reported),
-		cmocka_unit_test(test_a_call_that_is_not_counted_is_reported),
-		cmocka_unit_test(test_one_site_left_behind_is_reported),
+		cmocka_unit_test_teardown(test_runs_on_microvm_kvm, teardown),
+		cmocka_unit_test_teardown(test_runs_on_microvm_tcg, teardown),
+		cmocka_unit_test_teardown(test_runs_on_pc_kvm, teardown),
+		cmocka_unit_test_teardown(test_runs_on_pc_tcg, teardown),
+		cmocka_unit_test_teardown(test_sixteen_cpus_come, teardown),
+		cmocka_unit_test_teardown(test_anonymous_ram_is_reached, teardown),
+		cmocka_unit_test_teardown(test_another_vmm_is_given_what_it_needs, teardown),
+		cmocka_unit_test_teardown(test_is_patched_on_microvm_kvm, teardown),
+		cmocka_unit_test_teardown(test_is_patched_on_microvm_tcg, teardown),
+		cmocka_unit_test_teardown(test_is_patched_on_pc, teardown),
+		cmocka_unit_test_teardown(test_many_sites_change_as_one, teardown),
+		cmocka_unit_test_teardown(test_old_bytes_after_the_new_ones_are_reported, teardown),
+		cmocka_unit_test_teardown(test_old_bytes_under_tcg_are_reported, teardown),
+		cmocka_unit_test_teardown(test_a_torn_word_is_reported, teardown),
+		cmocka_unit_test_teardown(test_a_result_that_no_function_gives_is_reported,
+					  teardown),
+		cmocka_unit_test_teardown(test_a_call_that_is_not_counted_is_reported, teardown),
+		cmocka_unit_test_teardown(test_one_site_left_behind_is_reported, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
