@@ -78,14 +78,19 @@ static bool anon_io(const struct bare *b, uint64_t hva, void *get, const void *p
 	return n == (ssize_t)len;
 }
 
+/* Of RAM that is mapped here. */
+static void *at_gpa(const struct bare *b, uint64_t gpa)
+{
+	return (uint8_t *)b->ram + gpa;
+}
+
 /* The guest writes while we read: word by word, each once. */
 static uint64_t get64(const struct bare *b, uint64_t off)
 {
 	uint64_t v = 0;
 
 	if (b->ram)
-		return __atomic_load_n((uint64_t *)((uint8_t *)b->ram + BARE_CTL_GPA + off),
-				       __ATOMIC_ACQUIRE);
+		return __atomic_load_n((uint64_t *)at_gpa(b, BARE_CTL_GPA + off), __ATOMIC_ACQUIRE);
 	anon_io(b, b->hva + off, &v, NULL, sizeof(v));
 	return v;
 }
@@ -95,8 +100,7 @@ static uint32_t get32(const struct bare *b, uint64_t off)
 	uint32_t v = 0;
 
 	if (b->ram)
-		return __atomic_load_n((uint32_t *)((uint8_t *)b->ram + BARE_CTL_GPA + off),
-				       __ATOMIC_ACQUIRE);
+		return __atomic_load_n((uint32_t *)at_gpa(b, BARE_CTL_GPA + off), __ATOMIC_ACQUIRE);
 	anon_io(b, b->hva + off, &v, NULL, sizeof(v));
 	return v;
 }
@@ -104,8 +108,7 @@ static uint32_t get32(const struct bare *b, uint64_t off)
 static void put32(const struct bare *b, uint64_t off, uint32_t v)
 {
 	if (b->ram)
-		__atomic_store_n((uint32_t *)((uint8_t *)b->ram + BARE_CTL_GPA + off), v,
-				 __ATOMIC_RELEASE);
+		__atomic_store_n((uint32_t *)at_gpa(b, BARE_CTL_GPA + off), v, __ATOMIC_RELEASE);
 	else
 		anon_io(b, b->hva + off, NULL, &v, sizeof(v));
 }
@@ -118,7 +121,7 @@ static uint64_t cpu_off(unsigned cpu, uint64_t field)
 void bare_peek_text(const struct bare *b, uint64_t gpa, void *buf, size_t len)
 {
 	if (b->ram)
-		memcpy(buf, (uint8_t *)b->ram + gpa, len);
+		memcpy(buf, at_gpa(b, gpa), len);
 	else
 		anon_io(b, b->text_hva + gpa - BARE_TEXT_GPA, buf, NULL, len);
 }
@@ -129,7 +132,7 @@ void bare_poke_text(const struct bare *b, uint64_t gpa, const void *buf, size_t 
 
 	if (gpa - at + len > sizeof(word)) {
 		if (b->ram)
-			memcpy((uint8_t *)b->ram + gpa, buf, len);
+			memcpy(at_gpa(b, gpa), buf, len);
 		else
 			anon_io(b, b->text_hva + gpa - BARE_TEXT_GPA, NULL, buf, len);
 		return;
@@ -137,7 +140,7 @@ void bare_poke_text(const struct bare *b, uint64_t gpa, const void *buf, size_t 
 	bare_peek_text(b, at, &word, sizeof(word));
 	memcpy((uint8_t *)&word + (gpa - at), buf, len);
 	if (b->ram)
-		__atomic_store_n((uint64_t *)((uint8_t *)b->ram + at), word, __ATOMIC_RELEASE);
+		__atomic_store_n((uint64_t *)at_gpa(b, at), word, __ATOMIC_RELEASE);
 	else
 		anon_io(b, b->text_hva + at - BARE_TEXT_GPA, NULL, &word, sizeof(word));
 }

@@ -89,8 +89,8 @@ int barefix_build(const char *source, const char *out, struct diag *diag)
 {
 	char object[4096];
 	struct obj o;
-	uint8_t *buf;
-	size_t len;
+	uint8_t *buf = NULL;
+	size_t len = 0;
 	int r;
 
 	if (snprintf(object, sizeof(object), "%s.o", out) >= (int)sizeof(object))

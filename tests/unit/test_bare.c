@@ -263,8 +263,11 @@ static void is_patched(const struct bare_opts *opts, unsigned toggles)
 	struct scene *s;
 
 	s = start(opts);
+	assert_true(bare_gap_reset(&s->b, 20 * SECOND));
 	for (unsigned i = 0; i < toggles; i++)
 		toggle(s);
+	print_message("%s, ring %u: longest gap in %u changes %.0f us\n", bare_vmm_name(opts->vmm),
+		      opts->ring, toggles, (double)bare_gap_ns(&s->b) / 1e3);
 	assert_true(bare_wait_calls(&s->b, opts->ring ? 1000 : 10, 20 * SECOND));
 	no_complaint(s);
 	assert_int_equal(bare_flips(&s->b), toggles);
