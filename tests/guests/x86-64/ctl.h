@@ -12,7 +12,12 @@
  *     +0       what is below as struct bare_ctl
  *     +1000    one page a CPU: struct bare_cpu at its start, the user stack at its end
  *
- * So the same text, read-only, runs at CPL0 by the kernel's addresses and at CPL3 by the others.
+ * The same text, read-only, runs at CPL0 by the kernel's addresses and at CPL3 by the others.
+ *
+ * What a VMM gives it: 64 MiB of RAM from 0 with the ELF's segments at their physical addresses, the
+ * local APICs at fee00000 in xAPIC mode, CPUs with long mode and NX (of KVM: KVM_CREATE_IRQCHIP and
+ * KVM_SET_CPUID2; KVM_RUN of a CPU that has not been started gives EAGAIN and is called again),
+ * and CPU 0 at the entry of the PVH note, in 32-bit protected mode. Nothing else is looked at.
  */
 #ifndef VP_TESTS_GUESTS_X86_64_CTL_H
 #define VP_TESTS_GUESTS_X86_64_CTL_H
