@@ -124,6 +124,32 @@ $(O)/tests/tools/%: $(O)/tests/tools/%.o $(TESTLIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
 
+# The bare-metal guest and hotfixes for it. Its code is x86-64's whatever this machine is.
+GUEST_CC := $(if $(filter x86_64,$(shell uname -m)),gcc,x86_64-linux-gnu-gcc)
+BARE := $(if $(shell command -v $(GUEST_CC)),$(addprefix $(O)/tests/guests/x86-64/, \
+	guest.elf sites.elf fix.vpatch sites.vpatch))
+BARE_SITES := 10000
+GUEST_OBJCOPY := $(GUEST_CC:gcc=objcopy)
+MKGUEST := CC='$(GUEST_CC)' $(O)/tests/tools/mkguest
+units tools: $(BARE)
+$(O)/tests/guests/x86-64/boot.bin: tests/guests/x86-64/boot.S tests/guests/x86-64/ctl.h Makefile
+	$(call say,GUEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -I. -nostdlib -static -no-pie -Wl,--build-id=none,-Ttext=0xffffffff81008000 \
+		-o $(@:.bin=.out) $<
+	$(Q)$(GUEST_OBJCOPY) -O binary -j .text $(@:.bin=.out) $@
+$(O)/tests/guests/x86-64/guest.elf: $(O)/tests/guests/x86-64/boot.bin $(O)/tests/tools/mkguest
+	$(Q)$(MKGUEST) guest $< $@
+$(O)/tests/guests/x86-64/sites.elf: $(O)/tests/guests/x86-64/boot.bin $(O)/tests/tools/mkguest
+	$(Q)$(MKGUEST) guest $< $@ $(BARE_SITES)
+$(O)/tests/guests/x86-64/fix.vpatch: tests/guests/x86-64/fix.c tests/guests/x86-64/ctl.h \
+		vmm-agent/hotfix/include/vpatch/hotfix.h $(O)/tests/tools/mkguest
+	$(Q)mkdir -p $(@D)
+	$(Q)$(MKGUEST) fix $< $@
+$(O)/tests/guests/x86-64/sites.vpatch: tests/guests/x86-64/ctl.h $(O)/tests/tools/mkguest
+	$(Q)mkdir -p $(@D)
+	$(Q)$(MKGUEST) sites 64 $@
+
 # Fuzzers are built whole by clang, library and all, so that coverage guides them.
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 FUZZ_LIB_OBJS := $(patsubst %.c,$(O)/fuzz/%.o,$(LIB_SRCS) $(TESTLIB_SRCS))
@@ -199,6 +225,7 @@ $(O)/vpatch.bash: $(O)/vpatch
 
 # Two unit tests need more than the archives: the configuration reader, and the built command.
 $(O)/tests/unit/test_conf: $(O)/vmm-agent/cli/conf.o
+$(O)/tests/unit/test_bare: | $(BARE)
 $(O)/tests/unit/test_cli: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
 
 INSTALL ?= install

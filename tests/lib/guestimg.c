@@ -11,41 +11,33 @@
 #include "arch/x86-64/regs.h"
 #include "protocol/bytes.h"
 #include "tests/lib/guestbtf.h"
+#include "tests/lib/guestsyms.h"
 
-#define MIB2         (2ull << 20)
-#define TEXT_LEN     0x3ff000u
-#define FUNCS_OFF    0x1000u
-#define PANIC_OFF    0x3000u
-#define DUP_OFF      0x4000u
-#define CLONE_OFF    0x5000u
-#define CAVE_OFF     0x10000u
-#define CAVE_END     0x30000u
-#define RESERVED_OFF 0x201000u
-#define RODATA_OFF   0x400000u
-#define DATA_OFF     0x600000u
-#define INIT_OFF     0x800000u
-#define IMAGE_OFF    0x400000u /* in RAM */
-#define IMAGE_LEN    0xa00000u
+#define MIB2       (2ull << 20)
+#define TEXT_LEN   0x3ff000u
+#define FUNCS_OFF  0x1000u
+#define PANIC_OFF  0x3000u
+#define DUP_OFF    0x4000u
+#define CLONE_OFF  0x5000u
+#define CAVE_OFF   0x10000u
+#define SITES_OFF  0x1a0000u
+#define RODATA_OFF 0x400000u
+#define DATA_OFF   0x600000u
+#define INIT_OFF   0x800000u
+#define IMAGE_OFF  0x400000u /* in RAM */
+#define IMAGE_LEN  0xa00000u
 
 #define X86_MAP      0xffffffff80000000ull
 #define X86_LINEAR   0xffff888000000000ull
 #define ARM64_IMAGE  0xffff800008000000ull
 #define ARM64_LINEAR 0xffff000000000000ull
 #define ARM64_RAM    0x40000000ull
-#define TOKEN_GUEST  1
-#define TOKEN_FUNC   2
-#define SYMBOLS_MAX  64
+#define SYMBOLS_MAX  64 /* without the sites */
 
 /* Offsets in rodata and data. */
 enum {
-	RO_NUM = 0x1000,
-	RO_NAMES = 0x1008,
-	RO_TOKENS = 0x4000,
-	RO_INDEX = 0x5000,
 	RO_EXPORTS = 0x5400, /* arm64; names behind them */
 	RO_STRINGS = 0x5800,
-	RO_OFFSETS = 0x6000,
-	RO_BASE = 0x7000,
 	RO_BUILD_ID = 0x7100,
 	RO_NOTE = 0x7200,
 	RO_ROOT = 0x8000, /* arm64 */
@@ -72,8 +64,24 @@ enum {
 	D_ROOT = 0x8000,    /* x86-64 */
 };
 
-static const uint8_t build_id[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
-				     11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+/* What grows with the number of functions: offsets in text, then in rodata. */
+struct spread {
+	uint32_t cave_end, reserved;
+	uint32_t num, names, tokens, index, offsets, base; /* of kallsyms */
+};
+
+static const struct spread narrow = {0x30000, 0x201000, 0x1000, 0x1008,
+				     0x4000,  0x5000,   0x6000, 0x7000};
+static const struct spread wide = {0x190000, 0x301000, 0x20000, 0x20008,
+				   0x80000,  0x90000,  0xa0000, 0xb0000};
+
+static const struct spread *spread(const struct guestimg *img)
+{
+	return img->opts.sites ? &wide : &narrow;
+}
+
+const uint8_t guestimg_build_id[20] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+				       11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
 
 static bool is_x86(const struct guestimg *img)
 {
@@ -123,13 +131,19 @@ void *guestimg_at(const struct guestimg *img, vp_gva_t at)
 
 /* --- page tables ------------------------------------------------------------------------------------ */
 
-enum prot { TEXT, RODATA, DATA, INIT };
-
-static uint64_t leaf_bits(const struct guestimg *img, enum prot prot)
+static uint64_t leaf_bits(const struct guestimg *img, enum guestimg_prot prot)
 {
-	/* x86-64: present, accessed, dirty, large; RW; NX. arm64: block, AF, inner shareable; AP[2]; PXN, UXN. */
-	static const uint64_t x86[] = {0xe1, 0x80000000000000e1, 0x80000000000000e3,
-				       0x80000000000000e3};
+	/* x86-64: present, accessed, dirty, large; RW; US; PWT, PCD; NX. arm64: block, AF, inner
+	 * shareable; AP[2]; PXN, UXN. */
+	static const uint64_t x86[] = {
+		[GUESTIMG_TEXT] = 0xe1,
+		[GUESTIMG_RODATA] = 0x80000000000000e1,
+		[GUESTIMG_DATA] = 0x80000000000000e3,
+		[GUESTIMG_INIT] = 0x80000000000000e3,
+		[GUESTIMG_USER_TEXT] = 0xe5,
+		[GUESTIMG_USER_DATA] = 0x80000000000000e7,
+		[GUESTIMG_DEVICE] = 0x80000000000000fb,
+	};
 	static const uint64_t arm64[] = {0x0040000000000781, 0x0060000000000781, 0x0060000000000701,
 					 0x0060000000000701};
 
@@ -141,7 +155,7 @@ static uint64_t table_entry(const struct guestimg *img, uint64_t table)
 	return table | (is_x86(img) ? 0x63 : 3);
 }
 
-static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot prot)
+void guestimg_map(struct guestimg *img, uint64_t va, uint64_t pa, enum guestimg_prot prot)
 {
 	uint64_t table = img->root.v;
 
@@ -152,6 +166,8 @@ static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot pro
 			vp_st64(e, table_entry(img, img->next_table));
 			img->next_table += 4096;
 		}
+		if (prot == GUESTIMG_USER_TEXT || prot == GUESTIMG_USER_DATA)
+			vp_st64(e, vp_ld64(e) | 4); /* every level has to allow it */
 		table = vp_ld64(e) & 0x0000fffffffff000ull;
 	}
 	vp_st64(phys(img, table + 8 * (va >> 21 & 511)), pa | leaf_bits(img, prot));
@@ -159,21 +175,23 @@ static void map_2m(struct guestimg *img, uint64_t va, uint64_t pa, enum prot pro
 
 static void build_tables(struct guestimg *img)
 {
-	static const enum prot prots[] = {TEXT, TEXT, RODATA, DATA, INIT};
+	static const enum guestimg_prot prots[] = {GUESTIMG_TEXT, GUESTIMG_TEXT, GUESTIMG_RODATA,
+						   GUESTIMG_DATA, GUESTIMG_INIT};
 	uint64_t pgd = img->ram + 0xf0000;
 
 	img->next_table = img->ram + 0x100000;
 	for (unsigned i = 0; i < 5; i++) {
-		enum prot prot = prots[i];
+		enum guestimg_prot prot = prots[i];
 
-		if (prot == INIT && img->opts.booting)
-			prot = TEXT;
-		else if (prot == INIT && !is_x86(img))
+		if (prot == GUESTIMG_INIT && img->opts.booting)
+			prot = GUESTIMG_TEXT;
+		else if (prot == GUESTIMG_INIT && !is_x86(img))
 			continue; /* arm64 unmaps it */
-		map_2m(img, img->text.v + i * MIB2, img->phys.v + i * MIB2, prot);
+		guestimg_map(img, img->text.v + i * MIB2, img->phys.v + i * MIB2, prot);
 	}
 	for (uint64_t off = 0; off < GUESTIMG_RAM; off += MIB2)
-		map_2m(img, guestimg_linear(img, vp_gpa(img->ram + off)).v, img->ram + off, DATA);
+		guestimg_map(img, guestimg_linear(img, vp_gpa(img->ram + off)).v, img->ram + off,
+			     GUESTIMG_DATA);
 	memcpy(phys(img, pgd), phys(img, img->root.v), 4096); /* a process's: the kernel's half */
 }
 
@@ -212,14 +230,17 @@ static void build_text(struct guestimg *img)
 	for (size_t i = 0; i < RODATA_OFF; i++)
 		p[i] = img->arch->filler[i % img->arch->filler_len];
 	put_code(img, 0, CAVE_OFF);
-	put_code(img, CAVE_END, RESERVED_OFF);
+	put_code(img, spread(img)->cave_end, spread(img)->reserved);
 	put_code(img, TEXT_LEN - 0x1000, RODATA_OFF);
 	img->cave = vp_gva(img->text.v + CAVE_OFF + 64);
-	img->cave_len = CAVE_END - CAVE_OFF - 128;
+	img->cave_len = spread(img)->cave_end - CAVE_OFF - 128;
 	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++) {
 		img->func[i] = vp_gva(img->text.v + FUNCS_OFF + i * GUESTIMG_FUNC_SIZE);
 		put_function(img, img->func[i]);
 	}
+	img->site = vp_gva(img->text.v + SITES_OFF);
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		put_function(img, vp_gva(img->site.v + i * GUESTIMG_FUNC_SIZE));
 	img->panic = vp_gva(img->text.v + PANIC_OFF);
 	for (unsigned i = 0; i < 2; i++) {
 		img->dup[i] = vp_gva(img->text.v + DUP_OFF + i * GUESTIMG_FUNC_SIZE);
@@ -234,154 +255,94 @@ static void build_text(struct guestimg *img)
 
 /* --- symbols ---------------------------------------------------------------------------------------------- */
 
-struct sym {
-	uint64_t addr;
-	char text[64]; /* type and name */
-};
-
-struct syms {
-	struct sym s[SYMBOLS_MAX];
-	unsigned n;
-};
-
-__attribute__((format(printf, 3, 4))) static void add(struct syms *s, uint64_t addr,
-						      const char *fmt, ...)
-{
-	va_list ap;
-
-	if (s->n == SYMBOLS_MAX)
-		abort();
-	s->s[s->n].addr = addr;
-	va_start(ap, fmt);
-	vsnprintf(s->s[s->n++].text, sizeof(s->s[0].text), fmt, ap);
-	va_end(ap);
-}
-
-/* In address order. */
-static void list_symbols(const struct guestimg *img, struct syms *s)
+/* Nearly in address order: the tables of symbols have no fixed place. */
+static void list_symbols(const struct guestimg *img, struct guestsyms *s)
 {
 	uint64_t text = img->text.v, ro = img->rodata.v, data = img->data.v;
+	const struct spread *to = spread(img);
 	bool x86 = is_x86(img);
 
 	if (x86)
-		add(s, 0, "Afixed_percpu_data");
-	add(s, text, "T_stext");
-	add(s, text, "T_text");
+		guestsyms_add(s, 0, "Afixed_percpu_data");
+	guestsyms_add(s, text, "T_stext");
+	guestsyms_add(s, text, "T_text");
 	for (unsigned i = 0; i < GUESTIMG_FUNCS; i++)
-		add(s, img->func[i].v, "Tguest_func%u", i);
-	add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
-	add(s, img->panic.v, "Tpanic");
-	add(s, img->panic.v + 0x100, "tafter_panic");
-	add(s, img->tiny[0].v, "ttiny_func0");
-	add(s, img->tiny[1].v, "ttiny_func1");
-	add(s, img->tiny[1].v + 16, "tafter_tiny");
+		guestsyms_add(s, img->func[i].v, "Tguest_func%u", i);
+	guestsyms_add(s, text + FUNCS_OFF + GUESTIMG_FUNCS * GUESTIMG_FUNC_SIZE, "tafter_funcs");
+	guestsyms_add(s, img->panic.v, "Tpanic");
+	guestsyms_add(s, img->panic.v + 0x100, "tafter_panic");
+	guestsyms_add(s, img->tiny[0].v, "ttiny_func0");
+	guestsyms_add(s, img->tiny[1].v, "ttiny_func1");
+	guestsyms_add(s, img->tiny[1].v + 16, "tafter_tiny");
 	if (x86) {
-		add(s, img->thunk.v, "T__x86_indirect_thunk_rax");
-		add(s, img->thunk.v + 0x20, "T__x86_return_thunk");
-		add(s, img->thunk.v + 0x40, "T__x86_indirect_its_thunk_rax");
-		add(s, img->thunk.v + 0x60, "Tits_return_thunk");
+		guestsyms_add(s, img->thunk.v, "T__x86_indirect_thunk_rax");
+		guestsyms_add(s, img->thunk.v + 0x20, "T__x86_return_thunk");
+		guestsyms_add(s, img->thunk.v + 0x40, "T__x86_indirect_its_thunk_rax");
+		guestsyms_add(s, img->thunk.v + 0x60, "Tits_return_thunk");
 	}
-	add(s, img->dup[0].v, "tdup_func");
-	add(s, img->dup[1].v, "tdup_func");
-	add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
-	add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
-	add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
-	add(s, text + CAVE_OFF - 64, "tlast_before_cave");
-	add(s, text + CAVE_END, "tfirst_after_cave");
-	add(s, text + RESERVED_OFF - 0xff0, x86 ? "T__entry_text_start" : "T__idmap_text_start");
-	add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
-	add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
+	guestsyms_add(s, img->dup[0].v, "tdup_func");
+	guestsyms_add(s, img->dup[1].v, "tdup_func");
+	guestsyms_add(s, text + CLONE_OFF, "tguest_func0.constprop.0");
+	guestsyms_add(s, text + CLONE_OFF + 64, "tguest_func0.isra.0.part.3");
+	guestsyms_add(s, text + CLONE_OFF + 128, "tguest_func0.cold");
+	guestsyms_add(s, text + CAVE_OFF - 64, "tlast_before_cave");
+	guestsyms_add(s, text + to->cave_end, "tfirst_after_cave");
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		guestsyms_add(s, img->site.v + i * GUESTIMG_FUNC_SIZE, "Tsite_%05u", i);
+	if (img->opts.sites)
+		guestsyms_add(s, img->site.v + img->opts.sites * GUESTIMG_FUNC_SIZE,
+			      "tafter_sites");
+	guestsyms_add(s, text + to->reserved - 0xff0,
+		      x86 ? "T__entry_text_start" : "T__idmap_text_start");
+	guestsyms_add(s, text + TEXT_LEN - 0x1000, x86 ? "T__entry_text_end" : "T__idmap_text_end");
+	guestsyms_add(s, text + TEXT_LEN, x86 ? "T_etext" : "D_etext");
 	if (x86) {
-		add(s, ro + RO_NUM, "Rkallsyms_num_syms");
-		add(s, ro + RO_NAMES, "Rkallsyms_names");
-		add(s, ro + RO_TOKENS, "Rkallsyms_token_table");
-		add(s, ro + RO_INDEX, "Rkallsyms_token_index");
-		add(s, ro + RO_OFFSETS, "Rkallsyms_offsets");
-		add(s, ro + RO_BASE, "Rkallsyms_relative_base");
-		add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
+		guestsyms_add(s, ro + to->num, "Rkallsyms_num_syms");
+		guestsyms_add(s, ro + to->names, "Rkallsyms_names");
+		guestsyms_add(s, ro + to->tokens, "Rkallsyms_token_table");
+		guestsyms_add(s, ro + to->index, "Rkallsyms_token_index");
+		guestsyms_add(s, ro + to->offsets, "Rkallsyms_offsets");
+		guestsyms_add(s, ro + to->base, "Rkallsyms_relative_base");
+		guestsyms_add(s, ro + RO_BUILD_ID, "Dvmlinux_build_id");
 		if (!img->opts.no_tracer)
-			add(s, ro + RO_BTF, "R__start_BTF");
-		add(s, data + D_UTS, "Dinit_uts_ns");
-		add(s, data + D_TASK, "Dinit_task");
-		add(s, data + D_TEXT_MUTEX, "Dtext_mutex");
-		add(s, data + D_FTRACE_LOCK, "dftrace_lock");
-		add(s, data + D_PANIC_CPU, "Dpanic_cpu");
-		add(s, data + D_STATE, "Dsystem_state");
-		add(s, data + D_PAGES_START, "dftrace_pages_start");
-		add(s, data + D_OPS_LIST, "Dftrace_ops_list");
-		add(s, data + D_LIST_END, "Dftrace_list_end");
-		add(s, data + D_RETURN_THUNK, "Dx86_return_thunk");
-		add(s, data + D_VMCI, "Bvmcoreinfo_data");
-		add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
-		add(s, data + D_ROOT, "Dinit_top_pgt");
+			guestsyms_add(s, ro + RO_BTF, "R__start_BTF");
+		guestsyms_add(s, data + D_UTS, "Dinit_uts_ns");
+		guestsyms_add(s, data + D_TASK, "Dinit_task");
+		guestsyms_add(s, data + D_TEXT_MUTEX, "Dtext_mutex");
+		guestsyms_add(s, data + D_FTRACE_LOCK, "dftrace_lock");
+		guestsyms_add(s, data + D_PANIC_CPU, "Dpanic_cpu");
+		guestsyms_add(s, data + D_STATE, "Dsystem_state");
+		guestsyms_add(s, data + D_PAGES_START, "dftrace_pages_start");
+		guestsyms_add(s, data + D_OPS_LIST, "Dftrace_ops_list");
+		guestsyms_add(s, data + D_LIST_END, "Dftrace_list_end");
+		guestsyms_add(s, data + D_RETURN_THUNK, "Dx86_return_thunk");
+		guestsyms_add(s, data + D_VMCI, "Bvmcoreinfo_data");
+		guestsyms_add(s, data + D_PAGE_OFFSET, "Bpage_offset_base");
+		guestsyms_add(s, data + D_ROOT, "Dinit_top_pgt");
 	}
-	add(s, img->init.v, "T_sinittext");
-	add(s, img->init.v + 0x10000, "T_einittext");
+	guestsyms_add(s, img->init.v, "T_sinittext");
+	guestsyms_add(s, img->init.v + 0x10000, "T_einittext");
 	if (x86)
-		add(s, img->text.v + IMAGE_LEN, "B_end");
-}
-
-static size_t put_name(uint8_t *p, const char *text)
-{
-	static const struct {
-		const char *s;
-		uint8_t token;
-	} packed[] = {{"guest_", TOKEN_GUEST}, {"func", TOKEN_FUNC}};
-	size_t n = 0;
-
-	while (*text) {
-		bool done = false;
-
-		for (unsigned i = 0; i < 2 && !done; i++) {
-			if (strncmp(text, packed[i].s, strlen(packed[i].s)) != 0)
-				continue;
-			p[1 + n++] = packed[i].token;
-			text += strlen(packed[i].s);
-			done = true;
-		}
-		if (!done)
-			p[1 + n++] = (uint8_t)*text++;
-	}
-	p[0] = (uint8_t)n;
-	return n + 1;
-}
-
-static void put_tokens(const struct guestimg *img)
-{
-	uint8_t *table = guestimg_at(img, vp_gva(img->rodata.v + RO_TOKENS));
-	uint8_t *index = guestimg_at(img, vp_gva(img->rodata.v + RO_INDEX));
-	size_t at = 0;
-
-	for (unsigned i = 0; i < 256; i++) {
-		char one[2] = {i > ' ' && i <= '~' ? (char)i : '\0', '\0'};
-		const char *s = i == TOKEN_GUEST ? "guest_" : i == TOKEN_FUNC ? "func" : one;
-
-		vp_st16(index + 2 * i, (uint16_t)at);
-		strcpy((char *)table + at, s);
-		at += strlen(s) + 1;
-	}
+		guestsyms_add(s, img->text.v + IMAGE_LEN, "B_end");
 }
 
 static void build_symbols(struct guestimg *img)
 {
-	uint8_t *names = guestimg_at(img, vp_gva(img->rodata.v + RO_NAMES));
-	uint8_t *offsets = guestimg_at(img, vp_gva(img->rodata.v + RO_OFFSETS));
-	struct syms s = {.n = 0};
-	size_t at = 0;
+	uint8_t *ro = guestimg_at(img, img->rodata);
+	const struct spread *at = spread(img);
+	const struct guestsyms_to to = {.num = ro + at->num,
+					.names = ro + at->names,
+					.tokens = ro + at->tokens,
+					.index = ro + at->index,
+					.offsets = ro + at->offsets,
+					.base = ro + at->base};
+	struct guestsyms s;
 
+	guestsyms_init(&s, SYMBOLS_MAX + img->opts.sites);
 	list_symbols(img, &s);
-	put_tokens(img);
-	for (unsigned i = 0; i < s.n; i++) {
-		uint64_t off = s.s[i].addr - img->text.v;
-
-		if (is_x86(img)) /* ABSOLUTE_PERCPU: a kernel address is base - 1 - offset */
-			off = s.s[i].addr < 4096 ? s.s[i].addr : 0 - off - 1;
-		vp_st32(offsets + 4 * i, (uint32_t)off);
-		at += put_name(names + at, s.s[i].text);
-	}
-	vp_st32(guestimg_at(img, vp_gva(img->rodata.v + RO_NUM)), s.n);
-	vp_st64(guestimg_at(img, vp_gva(img->rodata.v + RO_BASE)), img->text.v);
+	guestsyms_write(&s, img->text.v, is_x86(img), &to);
 	img->n_symbols = s.n;
+	guestsyms_deinit(&s);
 }
 
 /* --- exported variables ---------------------------------------------------------------------------------- */
@@ -435,12 +396,13 @@ __attribute__((format(printf, 2, 3))) static void line(char *page, const char *f
 static void build_vmcoreinfo(struct guestimg *img)
 {
 	char *page = (char *)phys(img, img->vmcoreinfo.v);
+	const struct spread *to = spread(img);
 	uint64_t ro = img->rodata.v, data = img->data.v;
 
 	memset(page, 0, 4096);
 	line(page, "OSRELEASE=%s\nBUILD-ID=", img->opts.release);
-	for (size_t i = 0; i < sizeof(build_id); i++)
-		line(page, "%02x", build_id[i]);
+	for (size_t i = 0; i < sizeof(guestimg_build_id); i++)
+		line(page, "%02x", guestimg_build_id[i]);
 	line(page,
 	     "\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=%" PRIx64 "\nOFFSET(uts_namespace.name)=0\n",
 	     data + D_UTS);
@@ -451,8 +413,8 @@ static void build_vmcoreinfo(struct guestimg *img)
 	     "\nSYMBOL(kallsyms_num_syms)=%" PRIx64 "\nSYMBOL(kallsyms_token_table)=%" PRIx64
 	     "\nSYMBOL(kallsyms_token_index)=%" PRIx64 "\nSYMBOL(kallsyms_offsets)=%" PRIx64
 	     "\nSYMBOL(kallsyms_relative_base)=%" PRIx64 "\n",
-	     ro + RO_NAMES, ro + RO_NUM, ro + RO_TOKENS, ro + RO_INDEX, ro + RO_OFFSETS,
-	     ro + RO_BASE);
+	     ro + to->names, ro + to->num, ro + to->tokens, ro + to->index, ro + to->offsets,
+	     ro + to->base);
 	if (is_x86(img))
 		line(page,
 		     "NUMBER(phys_base)=%" PRId64 "\nSYMBOL(init_top_pgt)=%" PRIx64
@@ -510,6 +472,13 @@ static void build_tracer(struct guestimg *img)
 		st(img, vp_gva(rec.v + 0x100 + 16 * i), img->func[i].v);
 		img->flags[i] = vp_gpa(records + 0x100 + 16 * i + 8);
 	}
+	if (!img->opts.sites)
+		return;
+	st(img, pg[1], pg[1].v + 64);
+	st(img, vp_gva(pg[1].v + 64 + 8), rec.v + 0x1000);
+	st(img, vp_gva(pg[1].v + 64 + 16), img->opts.sites);
+	for (unsigned i = 0; i < img->opts.sites; i++)
+		st(img, vp_gva(rec.v + 0x1000 + 16 * i), img->site.v + i * GUESTIMG_FUNC_SIZE);
 }
 
 void guestimg_add_ops(const struct guestimg *img, vp_gva_t only, vp_gva_t func)
@@ -539,15 +508,16 @@ static void build_data(struct guestimg *img)
 	strcpy((char *)guestimg_at(img, img->uts), "Linux");
 	strcpy((char *)guestimg_at(img, vp_gva(data + D_UTS + 130)), img->opts.release);
 	vp_st32(note, 4);
-	vp_st32(note + 4, sizeof(build_id));
+	vp_st32(note + 4, sizeof(guestimg_build_id));
 	vp_st32(note + 8, 3); /* NT_GNU_BUILD_ID */
 	memcpy(note + 12, "GNU", 4);
-	memcpy(note + 16, build_id, sizeof(build_id));
+	memcpy(note + 16, guestimg_build_id, sizeof(guestimg_build_id));
 	if (!is_x86(img)) {
 		build_exports(img);
 		return;
 	}
-	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), build_id, sizeof(build_id));
+	memcpy(guestimg_at(img, vp_gva(ro + RO_BUILD_ID)), guestimg_build_id,
+	       sizeof(guestimg_build_id));
 	st(img, vp_gva(data + D_TASK + GUESTBTF_CANARY), img->opts.canary);
 	vp_st32(guestimg_at(img, vp_gva(data + D_PANIC_CPU)), 0xffffffff);
 	vp_st32(guestimg_at(img, vp_gva(data + D_STATE)), img->opts.booting ? 1 : 3);
@@ -605,7 +575,9 @@ void guestimg_build(struct fake *f, const struct arch_ops *arch, const struct gu
 	if (opts)
 		img.opts = *opts;
 	if (!img.opts.release)
-		img.opts.release = "6.1.0-0-test";
+		img.opts.release = GUESTIMG_RELEASE;
+	if (img.opts.sites > GUESTIMG_SITES_MAX || (img.opts.sites && !is_x86(&img)))
+		abort();
 	img.ram = ram_base(arch) + img.opts.at;
 	img.phys = vp_gpa(img.ram + IMAGE_OFF);
 	img.text = vp_gva((is_x86(&img) ? X86_MAP + 0x1000000 : ARM64_IMAGE) + img.opts.kaslr);

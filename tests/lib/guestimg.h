@@ -16,6 +16,11 @@
  *      image + 0     1000        10000   30000   200000          3ff000  400000   600000  800000
  *      | code | functions | code | CAVE | code | reserved text | _etext | rodata | data | init |
  *
+ * With opts.sites the cave is 1.5 MiB long and that many more functions follow it:
+ *
+ *      image + 0     1000        10000   190000   1a0000         300000          3ff000
+ *      | code | functions | code | CAVE | code | sites ... | code | reserved text | _etext | ...
+ *
  * Every address of the image is mapped by 2 MiB pages, and RAM once more by the linear map.
  */
 #ifndef VP_TESTS_LIB_GUESTIMG_H
@@ -27,13 +32,18 @@
 #define GUESTIMG_FUNC_SIZE 64
 #define GUESTIMG_EXPORTS   12
 #define GUESTIMG_RAM       (16ull << 20)
+#define GUESTIMG_SITES_MAX 10000
+#define GUESTIMG_RELEASE   "6.1.0-0-test"
+
+extern const uint8_t guestimg_build_id[20];
 
 struct guestimg_opts {
-	const char *release; /* NULL: "6.1.0-0-test" */
+	const char *release; /* NULL: GUESTIMG_RELEASE */
 	uint64_t kaslr;      /* multiple of 2 MiB; how far the image is moved */
 	uint64_t canary;     /* of init_task (x86-64): what tells one boot from another */
 	bool no_tracer;      /* without BTF, so without ftrace records too */
 	bool booting;        /* init text still executable */
+	unsigned sites;      /* site_00000 ...: so many more functions; x86-64 */
 	uint64_t at;         /* where in RAM it lies; 0: at the start. Multiple of 16 MiB */
 	bool keep_regs; /* leave the vCPUs' registers alone: a second kernel, or a forged one */
 };
@@ -49,7 +59,8 @@ struct guestimg {
 	vp_gva_t cave; /* the one that guest_arena_read gives */
 	uint64_t cave_len;
 	vp_gva_t func[GUESTIMG_FUNCS]; /* guest_func0 ...: 5-byte nop, or mov x9,x30; nop */
-	vp_gva_t dup[2];               /* both named dup_func */
+	vp_gva_t site;   /* of site_00000; the others follow, each as long as func[i] */
+	vp_gva_t dup[2]; /* both named dup_func */
 	vp_gva_t thunk; /* x86-64: __x86_indirect_thunk_rax, +0x20 __x86_return_thunk, +0x40 its ITS
 			 * form, +0x60 its_return_thunk */
 	vp_gva_t return_thunk; /* x86-64: the variable x86_return_thunk, the plain thunk in it */
@@ -69,6 +80,20 @@ struct guestimg {
 void guestimg_ram(struct fake *f, const struct arch_ops *arch, unsigned n);
 void guestimg_build(struct fake *f, const struct arch_ops *arch, const struct guestimg_opts *opts,
 		    struct guestimg *ret);
+
+/* What a page is mapped for. The user's are x86-64's alone, and so is device memory. */
+enum guestimg_prot {
+	GUESTIMG_TEXT,
+	GUESTIMG_RODATA,
+	GUESTIMG_DATA,
+	GUESTIMG_INIT,
+	GUESTIMG_USER_TEXT, /* read-only */
+	GUESTIMG_USER_DATA,
+	GUESTIMG_DEVICE,
+};
+
+/* Maps one more 2 MiB page in the kernel's own page tables. */
+void guestimg_map(struct guestimg *img, uint64_t va, uint64_t pa, enum guestimg_prot prot);
 
 /* Memory behind an address of the image or of the linear map. */
 void *guestimg_at(const struct guestimg *img, vp_gva_t at);
