@@ -208,6 +208,7 @@ static int window_init(struct eng_window *w, const struct eng_hold *hold)
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	*w = (struct eng_window){
+		.t = hold->t,
 		.txn = hold->txn,
 		.view = hold->view,
 		.vcpus = vp_target_info(hold->t)->vcpus,
@@ -278,6 +279,8 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 		window_deinit(&w);
 		return diag_set(diag, r, "holder: no memory");
 	}
+	if (job == ENG_JOB_CHANGE)
+		eng_window_rehearse(&w);
 	done = run_job(hold, job, &w, &expired);
 	r = why(w.prog, done, expired, diag);
 	ret->holder_died = !done;
