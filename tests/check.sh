@@ -17,6 +17,9 @@ for arch in ${ARCHES:-amd64 arm64}; do
 done
 row lint 120 tests/lint.sh
 row freestanding 120 tests/rows/freestanding.sh
+for arch in arm64 riscv64; do
+  row "host/$arch" 120 tests/rows/host.sh "$arch"
+done
 row cppcheck 300 tests/rows/static.sh cppcheck
 row tidy 900 tests/rows/static.sh clang-tidy
 row install 120 tests/rows/install.sh

@@ -15,7 +15,7 @@ allowed() {
     arch) echo 'protocol' ;;
     qmp) echo '' ;;
     vmm-agent/base) echo 'protocol' ;;
-    vmm-agent/host) echo 'protocol vmm-agent/base' ;;
+    vmm-agent/host) echo 'protocol arch vmm-agent/base' ;;
     vmm-agent) echo 'protocol arch vmm-agent/base' ;;
     vmm-agent/drv) echo 'protocol arch qmp vmm-agent vmm-agent/base vmm-agent/host' ;;
     vmm-agent/guest) echo 'protocol arch vmm-agent vmm-agent/base' ;;
