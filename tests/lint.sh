@@ -29,6 +29,7 @@ allowed() {
 room_of() {
   case "$1" in
     arch/*) echo arch ;;
+    */include/vpatch/*) echo "${1%%/include/*}" ;; # what a room gives to programs outside
     *) dirname "$1" ;;
   esac
 }
