@@ -5,6 +5,7 @@
 
 #include "vmm-agent/domain/pid.h"
 #include "vmm-agent/drv/gdb.h"
+#include "vmm-agent/drv/inproc.h"
 
 static bool has_prefix(const char *name, const char *prefix)
 {
@@ -48,6 +49,12 @@ int dom_open(const char *name, const struct dom_opts *opts, struct diag *diag,
 	}
 	if (has_prefix(name, "pid:"))
 		return open_pid(name, diag, ret);
+	if (has_prefix(name, INPROC_LOCATOR))
+		return diag_set(
+			diag, VP_E_PENDING,
+			"%s: a VMM with libvpatch in it, which alone can reach its guest: have "
+			"it call vp_recover(), or end it",
+			name);
 	if (strchr(name, '/'))
 		return diag_set(diag, VP_E_USAGE, "%s: a path is not a domain: write qmp:%s", name,
 				name);
