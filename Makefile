@@ -63,7 +63,7 @@ TOOLS := $(patsubst %.c,$(O)/%,$(TOOL_SRCS))
 FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
 
 .PHONY: all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
-	fuzzers vmm install uninstall clean help man
+	fuzzers vmm install install-lib uninstall clean help man
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -195,7 +195,7 @@ clean:
 # --- command line: pages and installation -----------------------------------------------------
 
 # Directories are compiled in: other values than last time make the command anew.
-DIRS := $(PREFIX) $(SYSCONFDIR) $(LOCALSTATEDIR) $(RUNDIR) $(LIBDIR)
+DIRS := $(PREFIX) $(SYSCONFDIR) $(LOCALSTATEDIR) $(RUNDIR)
 $(O)/dirs: FORCE
 	$(Q)mkdir -p $(@D) && { echo '$(DIRS)' | cmp -s - $@ || echo '$(DIRS)' >$@; }
 FORCE:
@@ -209,9 +209,6 @@ $(O)/include/vpatch/inproc.h: vmm-agent/drv/include/vpatch/inproc.h
 	$(Q)mkdir -p $(@D) && cp $< $@
 $(O)/include/vpatch/vpatch.h: vmm-agent/lib/include/vpatch/vpatch.h
 	$(Q)mkdir -p $(@D) && cp $< $@
-
-$(O)/libvpatch.pc: vmm-agent/lib/libvpatch.pc.in $(O)/dirs
-	$(Q)sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBDIR@#$(LIBDIR)#' -e 's#@VERSION@#$(VERSION)#' $< >$@
 
 man: $(O)/vpatch.1 $(O)/vpatch.bash
 $(O)/vpatch.1: $(O)/vpatch
@@ -234,23 +231,27 @@ LIBS := $(DESTDIR)$(LIBDIR)
 INCLUDES := $(DESTDIR)$(PREFIX)/include/vpatch
 
 # Configuration is the administrator's: written once, never over what is there, never removed.
-install: all man $(O)/libvpatch.pc
+install: all man install-lib
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(MAN1) $(COMPLETIONS) $(DATA)/include/vpatch
 	$(INSTALL) -m 0755 $(O)/vpatch $(DESTDIR)$(PREFIX)/bin/vpatch
 	$(INSTALL) -m 0644 $(O)/vpatch.1 $(MAN1)/vpatch.1
 	$(INSTALL) -m 0644 $(O)/vpatch.bash $(COMPLETIONS)/vpatch
 	$(INSTALL) -m 0644 vmm-agent/hotfix/include/vpatch/hotfix.h $(DATA)/include/vpatch/hotfix.h
-	$(INSTALL) -d $(LIBS)/pkgconfig $(INCLUDES)
-	$(INSTALL) -m 0644 $(O)/libvpatch.a $(LIBS)/libvpatch.a
-	$(INSTALL) -m 0644 $(O)/$(SO) $(LIBS)/$(SO)
-	ln -sf $(SO) $(LIBS)/libvpatch.so
-	$(INSTALL) -m 0644 $(O)/libvpatch.pc $(LIBS)/pkgconfig/libvpatch.pc
-	$(INSTALL) -m 0644 $(O)/include/vpatch/inproc.h $(O)/include/vpatch/vpatch.h $(INCLUDES)/
 	$(INSTALL) -d -m 0755 $(CONFDIR) $(CONFDIR)/certs.d $(CONFDIR)/revoked.d
 	$(Q)[ -e $(CONFDIR)/vpatch.conf ] || [ -L $(CONFDIR)/vpatch.conf ] || { \
 		sed -e 's#/etc/vpatch#$(SYSCONFDIR)/vpatch#' -e 's#/var/lib#$(LOCALSTATEDIR)/lib#' \
 			-e 's#/run/vpatch#$(RUNDIR)/vpatch#' vmm-agent/cli/vpatch.conf >$(O)/vpatch.conf && \
 		$(INSTALL) -m 0644 $(O)/vpatch.conf $(CONFDIR)/vpatch.conf; }
+
+# The library alone: what a VMM's build needs.
+install-lib: $(O)/libvpatch.a $(O)/$(SO) $(HEADERS)
+	$(INSTALL) -d $(LIBS)/pkgconfig $(INCLUDES)
+	$(INSTALL) -m 0644 $(O)/libvpatch.a $(LIBS)/libvpatch.a
+	$(INSTALL) -m 0644 $(O)/$(SO) $(LIBS)/$(SO)
+	ln -sf $(SO) $(LIBS)/libvpatch.so
+	$(INSTALL) -m 0644 $(O)/include/vpatch/inproc.h $(O)/include/vpatch/vpatch.h $(INCLUDES)/
+	$(Q)sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBDIR@#$(LIBDIR)#' -e 's#@VERSION@#$(VERSION)#' \
+		vmm-agent/lib/libvpatch.pc.in >$(LIBS)/pkgconfig/libvpatch.pc
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vpatch $(MAN1)/vpatch.1 $(COMPLETIONS)/vpatch
