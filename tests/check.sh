@@ -26,6 +26,7 @@ row install 120 tests/rows/install.sh
 row lib 120 tests/rows/lib.sh
 row killstep 60 tests/rows/killstep.sh
 row deps 60 tests/rows/deps.sh
+row vmm 120 tests/rows/vmm.sh
 
 for f in tests/unit/test_*.c; do
   t=$(basename "$f" .c)
