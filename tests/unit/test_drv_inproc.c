@@ -110,6 +110,14 @@ static void kick(void *ctx, unsigned i)
 	pthread_kill(m->thread[i], SIGUSR1);
 }
 
+/* As a VMM does that wants something of a vCPU's thread itself. */
+static void ask_exit(struct mini *m, unsigned i, uint8_t value)
+{
+	struct kvm_run *run = m->vcpu[i].run;
+
+	__atomic_store_n(&run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
 static void mark_dirty(void *ctx, uint64_t gpa, uint64_t len)
 {
 	struct mini *m = ctx;
@@ -280,9 +288,7 @@ static int stop(void **state)
 	vp_target_close(m->t);
 	__atomic_store_n(&m->stop, true, __ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < VCPUS; i++) {
-		struct kvm_run *run = m->vcpu[i].run;
-
-		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		ask_exit(m, i, 1);
 		kick(m, i);
 		pthread_join(m->thread[i], NULL);
 		close(m->vcpu[i].fd);
@@ -425,7 +431,7 @@ static void test_a_vcpu_that_stays_away_from_the_gate_means_deadline(void **stat
 
 		__atomic_store_n(&m->stuck, 2, __ATOMIC_SEQ_CST);
 		kick(m, 1); /* into the trap */
-		((struct kvm_run *)m->vcpu[1].run)->immediate_exit = 1;
+		ask_exit(m, 1, 1);
 		usleep(2000);
 		t0 = clock_now();
 		assert_int_equal(vp_pause(m->t, clock_in(20000000), &m->diag, &p), VP_E_DEADLINE);
@@ -434,7 +440,7 @@ static void test_a_vcpu_that_stays_away_from_the_gate_means_deadline(void **stat
 		was = counter(m, 0);
 		while (counter(m, 0) == was)
 			;
-		((struct kvm_run *)m->vcpu[1].run)->immediate_exit = 0;
+		ask_exit(m, 1, 0);
 		__atomic_store_n(&m->stuck, 0, __ATOMIC_SEQ_CST);
 		assert_runs(m); /* no request to leave KVM_RUN is left behind */
 	}
@@ -453,7 +459,7 @@ static void test_a_vcpu_that_left_counts_as_held(void **state)
 	assert_int_equal(vp_arm(m->t, VP_AFTER_AS_FOUND, &m->diag), VP_OK);
 	for (unsigned n = 0; n < 50; n++) {
 		__atomic_store_n(&m->away, 1, __ATOMIC_SEQ_CST);
-		((struct kvm_run *)m->vcpu[0].run)->immediate_exit = 1;
+		ask_exit(m, 0, 1);
 		kick(m, 0);
 		while (!flag(&m->is_away, 0))
 			usleep(50);
@@ -462,7 +468,7 @@ static void test_a_vcpu_that_left_counts_as_held(void **state)
 		assert_in_range(regs.v[ARCH_REG_PC], CODE, LOOP_END);
 		was = counter(m, 0);
 		/* it comes back while it is held, and waits */
-		((struct kvm_run *)m->vcpu[0].run)->immediate_exit = 0;
+		ask_exit(m, 0, 0);
 		__atomic_store_n(&m->away, 0, __ATOMIC_SEQ_CST);
 		usleep(2000);
 		assert_int_equal(counter(m, 0), was);
