@@ -49,6 +49,7 @@ stands() {
 
 must status
 moves old start
+[ "$(od -A n -t u4 -j $((0x50010)) -N 4 "$d/ram" | tr -d ' ')" = 1 ] || fail 'the second vCPU did not come up'
 must "apply $d/h.vpatch" && grep -q '^ok returns-one 1 changed=1' "$d/answer" || fail "$(cat "$d/answer")"
 moves fixed apply
 must "apply $d/h.vpatch" && grep -q 'changed=0 window_us=0' "$d/answer" || fail "$(cat "$d/answer")"

@@ -2,9 +2,9 @@
 /*
  * mkguest GUEST.elf HOTFIX: the synthetic kernel of tests/lib/guestimg.h as a file that starts at a PVH
  * entry, and a hotfix for it. CPU 0 goes to long mode and calls guest_func1 for ever: old, it
- * returns 0; fixed, 1.
+ * returns 0; fixed, 1. It wakes the others first, which count themselves and halt.
  *
- *	RAM + 0x50000   u64 calls   u64 sum of what they returned
+ *	RAM + 0x50000   u64 calls   u64 sum of what they returned   u32 other CPUs that came up
  */
 #include <elf.h>
 #include <stdio.h>
@@ -21,12 +21,30 @@
 #define PD       0x62000u
 #define START    0x70000u
 #define GDT      0x70800u
+#define OTHERS   0x8000u
 #define COUNTERS 0x50000u
 #define LOOP_OFF 0x8000u /* in the image's text, between its functions */
 #define FILE_OFF 0x1000u
 #define PAGE     4096u
 
-/* Intel SDM vol. 2 for the instructions; vol. 3, "Initializing IA-32e Mode", for their order. */
+/* Intel SDM vol. 2 for the instructions; vol. 3, "Advanced Programmable Interrupt Controller" and
+ * "Initializing IA-32e Mode", for their order. */
+static const uint8_t wake[] = {
+	0xc7, 0x05, 0xf0, 0x00, 0xe0,
+	0xfe, 0xff, 0x01, 0x00, 0x00, /* movl $0x1ff, SVR */
+	0xc7, 0x05, 0x00, 0x03, 0xe0,
+	0xfe, 0x00, 0x45, 0x0c, 0x00, /* movl $INIT | others, ICR */
+	0xc7, 0x05, 0x00, 0x03, 0xe0,
+	0xfe, 0x08, 0x46, 0x0c, 0x00, /* movl $SIPI | others | 8, ICR */
+};
+/* The other CPUs, in real mode at 8 << 12. */
+static const uint8_t others[] = {
+	0xb8, 0x00, 0x50,                   /* mov $COUNTERS >> 4, %ax */
+	0x8e, 0xd8,                         /* mov %ax, %ds */
+	0xf0, 0x66, 0xff, 0x06, 0x10, 0x00, /* lock incl 16 */
+	0xf4,                               /* hlt */
+	0xeb, 0xfd,                         /* jmp to the hlt */
+};
 static const uint8_t start32[] = {
 	0x0f, 0x20, 0xe0,                         /* mov %cr4, %eax */
 	0x83, 0xc8, 0x20,                         /* or $PAE, %eax */
@@ -77,7 +95,10 @@ static void put_start(const struct guestimg *img)
 	vp_st64(pml4, PDPT | 3);
 	vp_st64(pml4 + PAGE, PD | 3);
 	vp_st64(pml4 + 2 * PAGE, 0x83); /* a page of 2 MiB */
-	memcpy(fake_mem(img->f, vp_gpa(START), sizeof(start32)), start32, sizeof(start32));
+	memcpy(fake_mem(img->f, vp_gpa(START), sizeof(wake)), wake, sizeof(wake));
+	memcpy(fake_mem(img->f, vp_gpa(START + sizeof(wake)), sizeof(start32)), start32,
+	       sizeof(start32));
+	memcpy(fake_mem(img->f, vp_gpa(OTHERS), sizeof(others)), others, sizeof(others));
 	gdt = fake_mem(img->f, vp_gpa(GDT), 32);
 	vp_st64(gdt + 8, 0x00209b0000000000); /* 64-bit code */
 	vp_st16(gdt + 16, 15);
