@@ -391,7 +391,9 @@ int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag, struct v
 
 int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret)
 {
-	int r = may_hold(t, diag);
+	/* A job that ended without letting go was this process's own. */
+	bool again = t->held && t->armed && (t->caps & VP_CAP_HOLD_HERE);
+	int r = again ? VP_OK : may_hold(t, diag);
 
 	if (r < 0)
 		return r;

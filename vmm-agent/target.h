@@ -39,6 +39,7 @@ enum vp_cap {
 	VP_CAP_WRITE_DIRTY = 1 << 1, /* a write is seen by migration's dirty log */
 	VP_CAP_STORE_LIVE = 1 << 2,  /* single-copy atomic stores while the guest runs */
 	VP_CAP_DEATH_FREES = 1 << 3, /* a dead holder lets the guest go by itself */
+	VP_CAP_HOLD_HERE = 1 << 4,   /* only this process can hold it, no fork of it */
 };
 
 enum vp_run_state {
@@ -136,7 +137,8 @@ void vp_leave_held(struct vp_target *t);
 int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag,
 	     struct vp_paused **ret) VP_MUST_USE;
 
-/* After the holder died. The guest is held on success; VP_E_PAUSED when it may still be held and
+/* After the holder died; at VP_CAP_HOLD_HERE also while the guest is still held, after an undo that
+ * failed: what was handed out by vp_pause is the same again. The guest is held on success; VP_E_PAUSED when it may still be held and
  * nothing could be done about it. */
 int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret) VP_MUST_USE;
 

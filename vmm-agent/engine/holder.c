@@ -22,6 +22,10 @@
  * the journal stays open for recover. A holder that dies is followed by a repair job, which looks
  * at the bytes alone. A repair is a job like the change, so whoever holds the guest is
  * always a child that may be killed.
+ *
+ * A guest of this very process (VP_CAP_HOLD_HERE) cannot be held from a fork: there the jobs run
+ * on the calling thread, with the same phases and nobody to expire them. The window looks at its
+ * deadline between steps as ever.
  */
 #include "vmm-agent/engine/holder.h"
 
@@ -188,6 +192,11 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	memset(w->prog, 0, sizeof(*w->prog));
 	diag_init(&w->prog->diag);
 	w->prog->phase = ENG_ARMED;
+	if (vp_target_caps(hold->t) & VP_CAP_HOLD_HERE) {
+		/* Nobody watches: should this process end, so does the guest. */
+		holder_main(hold, job, w);
+		return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
+	}
 	pid = fork();
 	if (pid < 0) {
 		int r = diag_errno(&w->prog->diag, errno, "starting the holder");
