@@ -21,6 +21,9 @@ struct vp_driver {
 	int (*read_all)(void *self, const struct vp_io *io, size_t n);
 	int (*find_pages)(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag); /* NULL: target.c reads page by page */
+	/* See vp_slots and vp_vcpus; NULL: it cannot tell. */
+	int (*slots)(void *self, struct vp_slot **ret, size_t *n_ret, struct diag *diag);
+	int (*vcpus)(void *self, struct vp_vcpu **ret, struct diag *diag);
 	int (*peek_regs)(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag);
 	int (*check)(void *self, struct diag *diag); /* NULL: arm alone can tell */
 	int (*arm)(void *self, enum vp_after after, struct diag *diag);

@@ -291,6 +291,37 @@ int vp_find_pages(struct vp_target *t, const void *prefix, size_t n, vp_gpa_t *f
 	return VP_OK;
 }
 
+static int cannot_tell(const struct vp_target *t, const char *what, struct diag *diag)
+{
+	return diag_set(diag, VP_E_UNSUPPORTED, "%s: driver %s does not know its %s", t->info.name,
+			t->driver->name, what);
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct vp_slot *x = a, *y = b;
+
+	return x->start.v < y->start.v ? -1 : x->start.v > y->start.v;
+}
+
+int vp_slots(struct vp_target *t, struct vp_slot **ret, size_t *n_ret, struct diag *diag)
+{
+	int r;
+
+	if (!t->driver->slots)
+		return cannot_tell(t, "memory slots", diag);
+	r = t->driver->slots(t->self, ret, n_ret, diag);
+	if (r == VP_OK)
+		qsort(*ret, *n_ret, sizeof(**ret), by_start);
+	return r;
+}
+
+int vp_vcpus(struct vp_target *t, struct vp_vcpu **ret, struct diag *diag)
+{
+	return t->driver->vcpus ? t->driver->vcpus(t->self, ret, diag)
+				: cannot_tell(t, "vCPU threads", diag);
+}
+
 static int regs_ret(int r, const struct arch_regs *got, struct arch_regs *ret)
 {
 	if (r < 0)

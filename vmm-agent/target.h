@@ -68,6 +68,30 @@ struct vp_target_info {
 	unsigned vcpus;
 };
 
+/* A piece of the VMM's memory that the guest has for its own: a KVM memory slot, or under TCG a
+ * range of RAM. */
+struct vp_slot {
+	vp_gpa_t start;
+	uint64_t len;
+	uint64_t hva; /* where it is in the VMM */
+	uint32_t id;
+	bool read_only;
+	bool logged; /* the guest's writes are noted: a migration, or a display */
+};
+
+enum vp_vcpu_state {
+	VP_VCPU_UNKNOWN,
+	VP_VCPU_RUNNING, /* on a CPU of the host or waiting for one */
+	VP_VCPU_HALTED,  /* asleep in KVM until an interrupt comes */
+	VP_VCPU_WAITING, /* asleep in the VMM */
+	VP_VCPU_STOPPED, /* by a debugger or a signal */
+};
+
+struct vp_vcpu {
+	pid_t tid; /* 0: not known */
+	enum vp_vcpu_state state;
+};
+
 /* One of several pieces of guest memory that are read or written in one go. */
 struct vp_io {
 	vp_gpa_t at;
@@ -113,6 +137,12 @@ void vp_read_ahead(struct vp_paused *p);
  */
 int vp_find_pages(struct vp_target *t, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 		  size_t *n_ret, struct diag *diag) VP_MUST_USE;
+
+/* As they are now; *ret is malloc'ed, the caller frees it. */
+int vp_slots(struct vp_target *t, struct vp_slot **ret, size_t *n_ret,
+	     struct diag *diag) VP_MUST_USE;
+/* info.vcpus of them, malloc'ed, the caller frees it. */
+int vp_vcpus(struct vp_target *t, struct vp_vcpu **ret, struct diag *diag) VP_MUST_USE;
 
 /* Registers of one vCPU without a window: at VP_CAP_REGS_LIVE free, otherwise by a hold of the
  * shortest kind, which the caller must have allowed. May give fewer registers than vp_regs. */

@@ -123,6 +123,37 @@ static void test_the_vm_is_what_it_is(void **state)
 	shut(NULL);
 }
 
+static void test_slots_and_threads_are_told(void **state)
+{
+	struct vp_target *t = open_it(guest.name);
+	struct vp_slot *slot = NULL;
+	struct vp_vcpu *vcpu = NULL;
+	unsigned halted = 0, running = 0;
+	uint64_t writable = 0;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(vp_slots(t, &slot, &n, NULL), VP_OK);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(slot[i].hva != 0 && slot[i].len % 4096 == 0);
+		assert_true(i == 0 || slot[i].start.v >= slot[i - 1].start.v + slot[i - 1].len);
+		writable += slot[i].read_only ? 0 : slot[i].len;
+	}
+	free(slot);
+	/* KVM has all of its RAM, and some firmware beside it */
+	assert_true(writable >= (BARE_RAM_MIB - 1) << 20 && writable <= (BARE_RAM_MIB + 2) << 20);
+	assert_int_equal(vp_vcpus(t, &vcpu, NULL), VP_OK);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(vcpu[i].tid > 0);
+		running += vcpu[i].state == VP_VCPU_RUNNING;
+		halted += vcpu[i].state == VP_VCPU_HALTED;
+	}
+	free(vcpu);
+	assert_int_equal(running, 2);
+	assert_int_equal(halted, 1);
+	shut(NULL);
+}
+
 static void test_a_held_guest_stands_and_goes_on(void **state)
 {
 	struct vp_target *t = open_it(guest.name);
@@ -440,6 +471,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_the_vm_is_what_it_is, shut),
+		cmocka_unit_test_teardown(test_slots_and_threads_are_told, shut),
 		cmocka_unit_test_teardown(test_a_held_guest_stands_and_goes_on, shut),
 		cmocka_unit_test_teardown(test_registers_are_the_guests, shut),
 		cmocka_unit_test_teardown(test_writes_are_seen_by_the_guest, shut),

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- kallsyms ---------------------------------------------------------------------------------- */
@@ -48,10 +49,9 @@ static const struct {
 	uint32_t bit;
 	const char *name;
 } caps[] = {
-	{VP_CAP_REGS_LIVE, "regs-live"},
-	{VP_CAP_WRITE_DIRTY, "write-dirty"},
-	{VP_CAP_STORE_LIVE, "store-live"},
-	{VP_CAP_DEATH_FREES, "death-frees"},
+	{VP_CAP_REGS_LIVE, "regs-live"},   {VP_CAP_WRITE_DIRTY, "write-dirty"},
+	{VP_CAP_STORE_LIVE, "store-live"}, {VP_CAP_DEATH_FREES, "death-frees"},
+	{VP_CAP_HOLD_HERE, "hold-here"},
 };
 
 static void put_target(struct cli *cli, struct vp_target *t)
@@ -147,6 +147,85 @@ static void put_ledger(struct cli *cli, struct vp_target *t, struct guest *g)
 	eng_list_deinit(&l);
 }
 
+/* --- the VM from its host ----------------------------------------------------------------------- */
+
+static int put_slots(struct cli *cli, struct vp_target *t)
+{
+	struct json_object *list = json_object_new_array();
+	struct vp_slot *slot = NULL;
+	size_t n = 0;
+	int r = vp_slots(t, &slot, &n, &cli->diag);
+
+	for (size_t i = 0; r == VP_OK && i < n; i++) {
+		const struct vp_slot *s = &slot[i];
+		struct json_object *o = json_object_new_object();
+		char size[OUT_SIZE_LEN];
+
+		out_int(o, "id", s->id);
+		out_addr(o, "gpa", s->start.v);
+		out_int(o, "size", s->len);
+		out_addr(o, "hva", s->hva);
+		out_bool(o, "read_only", s->read_only);
+		out_bool(o, "logged", s->logged);
+		json_object_array_add(list, o);
+		out_row(&cli->out, i == 0 ? "slots" : "",
+			"%-3u gpa 0x%012" PRIx64 "  %9s  hva 0x%" PRIx64 "%s%s", s->id, s->start.v,
+			out_size_text(size, s->len), s->hva, s->read_only ? ", read-only" : "",
+			s->logged ? ", writes logged" : "");
+	}
+	free(slot);
+	json_object_object_add(cli->out.obj, "slots", list);
+	return r;
+}
+
+/* Where a vCPU stands: by symbol where that is known. */
+static void put_pc(struct vp_target *t, struct guest *g, unsigned vcpu, struct json_object *o,
+		   char *words, size_t len)
+{
+	struct arch_regs regs;
+	struct diag why;
+
+	snprintf(words, len, "somewhere");
+	diag_init(&why);
+	if (vp_peek_regs(t, vcpu, &regs, &why) < 0 || !(regs.have & 1u << ARCH_REG_PC))
+		return;
+	out_addr(o, "pc", regs.v[ARCH_REG_PC]);
+	if (g)
+		guest_sym_words(g, vp_gva(regs.v[ARCH_REG_PC]), words, len);
+	else
+		snprintf(words, len, "0x%016" PRIx64, regs.v[ARCH_REG_PC]);
+	if (g)
+		out_str(o, "at", words);
+}
+
+static int put_vcpus(struct cli *cli, struct vp_target *t, struct guest *g)
+{
+	static const char *const states[] = {
+		[VP_VCPU_UNKNOWN] = "unknown", [VP_VCPU_RUNNING] = "running",
+		[VP_VCPU_HALTED] = "halted",   [VP_VCPU_WAITING] = "waiting",
+		[VP_VCPU_STOPPED] = "stopped",
+	};
+	struct json_object *list = json_object_new_array();
+	struct vp_vcpu *vcpu = NULL;
+	int r = vp_vcpus(t, &vcpu, &cli->diag);
+
+	for (unsigned i = 0; r == VP_OK && i < vp_target_info(t)->vcpus; i++) {
+		struct json_object *o = json_object_new_object();
+		char at[160];
+
+		out_int(o, "vcpu", i);
+		out_int(o, "thread", vcpu[i].tid);
+		out_str(o, "state", states[vcpu[i].state]);
+		put_pc(t, g, i, o, at, sizeof(at));
+		json_object_array_add(list, o);
+		out_row(&cli->out, i == 0 ? "vCPUs" : "", "%-3u thread %-7d %-8s at %s", i,
+			(int)vcpu[i].tid, states[vcpu[i].state], at);
+	}
+	free(vcpu);
+	json_object_object_add(cli->out.obj, "vcpu_threads", list);
+	return r;
+}
+
 int cmd_inspect(struct cli *cli)
 {
 	struct guest *g = NULL;
@@ -157,7 +236,13 @@ int cmd_inspect(struct cli *cli)
 		return r;
 	if (!cli->opt[OPT_SYMBOLS])
 		put_target(cli, t);
-	r = guest_open(t, GUEST_MAY_HOLD, &cli->diag, &g);
+	if (cli->opt[OPT_SLOTS])
+		r = put_slots(cli, t);
+	if (r == VP_OK)
+		r = guest_open(t, GUEST_MAY_HOLD, &cli->diag, &g);
+	/* What the host knows of the VM it also knows of one whose guest is no Linux. */
+	if (cli->opt[OPT_VCPUS] && put_vcpus(cli, t, g) < 0 && r == VP_OK)
+		r = cli->diag.err;
 	if (r == VP_OK && cli->opt[OPT_SYMBOLS]) {
 		r = put_symbols(cli, g);
 	} else if (r == VP_OK) {

@@ -38,8 +38,9 @@ const struct cmd cli_cmds[] = {
 	 "Prints what the bundle says of itself, its id, and who signed it. The id is what goes into a "
 	 "*.sha256 file of revoked.d.",
 	 "vpatch show fix.vpatch"},
-	{"inspect", "DOMAIN", 1, 1, TARGET_OPTS | OPT_BIT(OPT_SYMBOLS), 0, true, cmd_inspect,
-	 "describe a guest: its kernel, its vCPUs, its room for hotfixes",
+	{"inspect", "DOMAIN", 1, 1,
+	 TARGET_OPTS | OPT_BIT(OPT_SYMBOLS) | OPT_BIT(OPT_SLOTS) | OPT_BIT(OPT_VCPUS), 0, true,
+	 cmd_inspect, "describe a guest: its kernel, its vCPUs, its room for hotfixes",
 	 "Reads the guest and changes nothing. It is held, for a moment, only "
 	 "where nothing but a vCPU's registers tells its kernel from what looks like one.",
 	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},

@@ -54,6 +54,16 @@ static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *fo
 				  diag);
 }
 
+static int drv_slots(void *self, struct vp_slot **ret, size_t *n_ret, struct diag *diag)
+{
+	return qemu_slots(((struct gdb *)self)->m, ret, n_ret, diag);
+}
+
+static int drv_vcpus(void *self, struct vp_vcpu **ret, struct diag *diag)
+{
+	return qemu_vcpus(((struct gdb *)self)->m, ret, diag);
+}
+
 /* --- arming -------------------------------------------------------------------------------- */
 
 /* Whether QEMU has a character device whose label begins with these n bytes. */
@@ -447,6 +457,8 @@ static const struct vp_driver driver = {
 	.read = drv_read,
 	.read_all = drv_read_all,
 	.find_pages = drv_find_pages,
+	.slots = drv_slots,
+	.vcpus = drv_vcpus,
 	.peek_regs = drv_peek_regs,
 	.check = drv_check,
 	.arm = drv_arm,

@@ -2,6 +2,7 @@
 #include "vmm-agent/drv/kvm.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <linux/kvm.h>
@@ -59,6 +60,51 @@ static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *fo
 			  size_t *n_ret, struct diag *diag)
 {
 	return vmm_mem_find_pages(&((struct kvm *)self)->mem, prefix, n, found, cap, n_ret, diag);
+}
+
+/* Without the iterator: what the monitor calls RAM. */
+static int drv_slots(void *self, struct vp_slot **ret, size_t *n_ret, struct diag *diag)
+{
+	struct kvm *k = self;
+	struct kvm_scan *now;
+	int r;
+
+	if (!k->bpf)
+		return qemu_slots(k->m, ret, n_ret, diag);
+	now = malloc(sizeof(*now));
+	*ret = calloc(KVM_SCAN_SLOTS, sizeof(**ret));
+	if (!now || !*ret)
+		r = diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
+	else
+		r = kvm_bpf_scan(k, now, diag);
+	for (unsigned i = 0; r == VP_OK && i < now->n_slots; i++) {
+		const struct kvm_scan_slot *s = &now->slot[i];
+
+		(*ret)[i] = (struct vp_slot){vp_gpa(s->gpa),
+					     s->size,
+					     s->hva,
+					     s->id,
+					     (s->flags & KVM_MEM_READONLY) != 0,
+					     (s->flags & KVM_MEM_LOG_DIRTY_PAGES) != 0};
+	}
+	if (r == VP_OK)
+		*n_ret = now->n_slots;
+	else
+		free(*ret);
+	free(now);
+	return r;
+}
+
+static int drv_vcpus(void *self, struct vp_vcpu **ret, struct diag *diag)
+{
+	struct kvm *k = self;
+
+	*ret = calloc(k->m->vcpus, sizeof(**ret));
+	if (!*ret)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		(*ret)[i] = (struct vp_vcpu){k->thread[i].tid, vmm_thread_state(k->thread[i].tid)};
+	return VP_OK;
 }
 
 /* --- arming -------------------------------------------------------------------------------- */
@@ -359,6 +405,8 @@ const struct vp_driver kvm_driver = {
 	.read = drv_read,
 	.read_all = drv_read_all,
 	.find_pages = drv_find_pages,
+	.slots = drv_slots,
+	.vcpus = drv_vcpus,
 	.peek_regs = drv_peek_regs,
 	.check = drv_check,
 	.arm = drv_arm,

@@ -66,6 +66,9 @@ int qemu_check_state(struct qemu *m, uint64_t deadline, struct diag *diag, bool 
 /* Refuses another number of vCPUs than there were. tid (may be NULL; m->vcpus of them) gets the
  * host thread of each. */
 int qemu_check_vcpus(struct qemu *m, uint64_t deadline, struct diag *diag, pid_t *tid) VP_MUST_USE;
+/* As vp_slots and vp_vcpus: RAM as the monitor lists it, threads as it names them. */
+int qemu_slots(struct qemu *m, struct vp_slot **ret, size_t *n_ret, struct diag *diag) VP_MUST_USE;
+int qemu_vcpus(struct qemu *m, struct vp_vcpu **ret, struct diag *diag) VP_MUST_USE;
 /* Registers of one vCPU by `info registers -a`: x86 only, and what the text has of them. */
 int qemu_regs(struct qemu *m, unsigned vcpu, struct arch_regs *ret, struct diag *diag) VP_MUST_USE;
 

@@ -116,6 +116,35 @@ int qemu_check_vcpus(struct qemu *m, uint64_t deadline, struct diag *diag, pid_t
 	return r;
 }
 
+int qemu_vcpus(struct qemu *m, struct vp_vcpu **ret, struct diag *diag)
+{
+	pid_t tid[VP_VCPU_MAX];
+	int r = qemu_check_vcpus(m, clock_in(QEMU_CALL_NS), diag, tid);
+
+	if (r < 0)
+		return r;
+	*ret = calloc(m->vcpus, sizeof(**ret));
+	if (!*ret)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", m->name);
+	for (unsigned i = 0; i < m->vcpus; i++)
+		(*ret)[i] = (struct vp_vcpu){tid[i], vmm_thread_state(tid[i])};
+	return VP_OK;
+}
+
+int qemu_slots(struct qemu *m, struct vp_slot **ret, size_t *n_ret, struct diag *diag)
+{
+	*ret = calloc(m->n_ram, sizeof(**ret));
+	if (!*ret)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", m->name);
+	for (size_t i = 0; i < m->n_ram; i++)
+		(*ret)[i] = (struct vp_slot){.start = m->ram[i].start,
+					     .len = m->ram[i].len,
+					     .hva = m->hva[i],
+					     .id = (uint32_t)i};
+	*n_ret = m->n_ram;
+	return VP_OK;
+}
+
 static int query_hva(struct qemu *m, uint64_t gpa, uint64_t deadline, struct diag *diag,
 		     uint64_t *ret)
 {

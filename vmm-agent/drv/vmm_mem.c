@@ -397,6 +397,41 @@ int vmm_start_time(pid_t pid, uint64_t *ret)
 	return end > p ? VP_OK : VP_E_NO_DOMAIN;
 }
 
+static bool first_line(pid_t tid, const char *file, char *buf, size_t len)
+{
+	char path[64];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, file);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	n = fread(buf, 1, len - 1, f);
+	fclose(f);
+	buf[n] = '\0';
+	return true;
+}
+
+enum vp_vcpu_state vmm_thread_state(pid_t tid)
+{
+	char text[1024], *p;
+
+	if (!first_line(tid, "stat", text, sizeof(text)))
+		return VP_VCPU_UNKNOWN;
+	p = strrchr(text, ')'); /* the name may hold anything */
+	if (!p || p[1] != ' ')
+		return VP_VCPU_UNKNOWN;
+	if (p[2] == 'R')
+		return VP_VCPU_RUNNING;
+	if (p[2] == 'T' || p[2] == 't')
+		return VP_VCPU_STOPPED;
+	/* virt/kvm/kvm_main.c: kvm_vcpu_block, kvm_vcpu_halt */
+	if (first_line(tid, "wchan", text, sizeof(text)) && strncmp(text, "kvm_vcpu_", 9) == 0)
+		return VP_VCPU_HALTED;
+	return VP_VCPU_WAITING;
+}
+
 int vmm_thread_group(pid_t tid, pid_t *ret)
 {
 	char path[64], line[256];

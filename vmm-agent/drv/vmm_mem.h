@@ -40,6 +40,9 @@ int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp
 /* Field 22 of /proc/PID/stat. VP_E_NO_DOMAIN if there is no such living process. */
 int vmm_start_time(pid_t pid, uint64_t *ret) VP_MUST_USE;
 
+/* What a vCPU's thread does, as far as the kernel shows it. */
+enum vp_vcpu_state vmm_thread_state(pid_t tid);
+
 /* The process that thread tid belongs to. VP_E_NO_DOMAIN if there is no such thread. */
 int vmm_thread_group(pid_t tid, pid_t *ret) VP_MUST_USE;
 

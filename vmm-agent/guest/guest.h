@@ -65,6 +65,9 @@ struct guest_sym {
 	char name[GUEST_NAME_MAX];
 };
 
+/* "vfs_read+0x10", "0xffff… outside the kernel image". */
+void guest_sym_words(struct guest *g, vp_gva_t at, char *words, size_t cap);
+
 /*
  * The symbol of that name. sympos as livepatch has it: 0 = must be unique (VP_E_SYM_AMBIGUOUS
  * otherwise, words list the addresses), N = the Nth of that name in address order.

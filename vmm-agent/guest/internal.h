@@ -91,8 +91,6 @@ int mem_contiguous(struct vp_target *t, struct mem_cache *cache, const struct ar
 bool guest_sym_addr(const struct guest *g, const char *name, vp_gva_t *ret);
 /* Reads a 64-, 32- or 8-bit variable of that name; false where it is not there. */
 bool guest_var(struct guest *g, const char *name, void *buf, size_t len);
-/* "vfs_read+0x10", "0xffff… outside the kernel image". */
-void guest_sym_words(struct guest *g, vp_gva_t at, char *words, size_t cap);
 
 /* --- held.c --------------------------------------------------------------------------------- */
 
