@@ -101,6 +101,9 @@ void cli_signer_json(struct cli *cli, const struct cli_bundle *b);
 /* Where bundles of this configuration find whom to trust. */
 void cli_trust(const struct cli *cli, struct hf_trust *ret);
 
+/* Gives up every capability that work on a guest does not need, for good. */
+void cli_drop_rights(void);
+
 /* Opens the domain that the first word names; the words of failures are about it from here on. */
 int cli_domain_open(struct cli *cli, const char *name, struct vp_target **ret) VP_MUST_USE;
 /* --deadline and --driver over the configuration. */

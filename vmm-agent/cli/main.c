@@ -143,6 +143,8 @@ static int run_command(struct cli *cli, int argc, char **argv)
 		r = conf_read(cli->opt[OPT_CONFIG], &cli->diag, &cli->conf);
 	if (r == VP_OK && cli->cmd->conf)
 		r = cli_settings(cli);
+	if (r == VP_OK && cli->cmd->opts & OPT_BIT(OPT_DRIVER))
+		cli_drop_rights();
 	return r < 0 ? r : cli->cmd->run(cli);
 }
 
