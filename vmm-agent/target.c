@@ -231,6 +231,12 @@ void vp_note_reads(struct vp_target *t, bool on)
 	t->noting = on;
 }
 
+void vp_touch_ahead(struct vp_target *t)
+{
+	if (!t->noting && t->ahead.io)
+		(void)!t->driver->read_all(t->self, t->ahead.io, t->ahead.n_io);
+}
+
 void vp_read_ahead(struct vp_paused *p)
 {
 	struct vp_target *t = p->target;

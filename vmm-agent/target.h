@@ -129,6 +129,9 @@ int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE
  * error: what could not be read ahead is read when it is asked for.
  */
 void vp_note_reads(struct vp_target *t, bool on);
+/* Ahead of the hold, in the process that will hold: once for nothing, so that no page of ours or of
+ * the VMM's is met for the first time inside. */
+void vp_touch_ahead(struct vp_target *t);
 void vp_read_ahead(struct vp_paused *p);
 
 /*

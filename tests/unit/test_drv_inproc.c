@@ -436,7 +436,8 @@ static void test_a_vcpu_that_stays_away_from_the_gate_means_deadline(void **stat
 		usleep(2000);
 		t0 = clock_now();
 		assert_int_equal(vp_pause(m->t, clock_in(20000000), &m->diag, &p), VP_E_DEADLINE);
-		assert_non_null(strstr(m->diag.text, "vCPU 1"));
+		/* a busy host may keep the other one away, too */
+		assert_non_null(strstr(m->diag.text, "vCPU"));
 		assert_true(clock_now() - t0 < 10 * CLOCK_NS_PER_SEC);
 		was = counter(m, 0);
 		while (counter(m, 0) == was)

@@ -22,5 +22,7 @@ void steady_end(const struct steady *s)
 
 void steady_lock(void)
 {
-	(void)!mlockall(MCL_CURRENT | MCL_FUTURE);
+	/* Not populated: a fork would copy all that it shares with its parent. What is used has been
+	 * touched before it matters. */
+	(void)!mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
 }

@@ -21,7 +21,7 @@ struct steady {
 void steady_begin(struct steady *s, int priority);
 void steady_end(const struct steady *s);
 
-/* Locks all memory of this process for good, so that nothing of it faults. */
+/* Locks the memory of this process for good, as far as it is there or comes to be. */
 void steady_lock(void);
 
 #endif

@@ -2,6 +2,7 @@
 #include "vmm-agent/drv/kvm.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ static int drv_run_state(void *self, enum vp_run_state *ret, char words[32], str
 		return qemu_run_state(k->m, clock_in(QEMU_CALL_NS), ret, words, diag);
 	/* What its VMM thinks of it nobody tells. That it does not run shows in a hold. */
 	*ret = VP_RUN_RUNNING;
-	strcpy(words, "running");
+	snprintf(words, 32, "running");
 	return VP_OK;
 }
 

@@ -155,7 +155,7 @@ bool kvm_scan_same(const struct kvm_scan *a, const struct kvm_scan *b)
 
 bool kvm_bpf_same(struct kvm *k)
 {
-	struct kvm_scan now;
+	struct kvm_scan now = {0};
 
 	return scan_once(k, &now) == 0 && kvm_scan_same(&now, &k->scan);
 }

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -50,8 +51,8 @@ static pid_t tracer_of(pid_t tid)
 	if (!f)
 		return 0;
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-			break;
+		if (strncmp(line, "TracerPid:", 10) == 0)
+			tracer = (pid_t)strtol(line + 10, NULL, 10);
 	fclose(f);
 	return tracer;
 }

@@ -41,11 +41,13 @@
 #include <unistd.h>
 
 #include "vmm-agent/base/clock.h"
+#include "vmm-agent/base/proc.h"
 #include "vmm-agent/base/steady.h"
 #include "vmm-agent/engine/vmm.h"
 
 #define POLL_US   1000 /* where no descriptor was left for a pidfd */
 #define REPAIRS   3
+#define GUARD_NS  (CLOCK_NS_PER_SEC / 2) /* that the watchdog may be late itself */
 #define REPAIR_NS (2 * CLOCK_NS_PER_SEC) /* no deadline of the user's: it must come to an end */
 
 static bool step_phase(struct eng_progress *prog, uint32_t from, uint32_t to)
@@ -120,6 +122,9 @@ static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_win
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	prctl(PR_SET_NAME, "vpatch-holder");
 	steady_lock();
+	vp_touch_ahead(hold->t);
+	memset(w->scratch, 0, hold->txn->area.len);
+	memset(w->pcs, 0, w->vcpus * sizeof(*w->pcs));
 	steady_begin(&(struct steady){0}, STEADY_HOLDER);
 	holder_main(hold, job, w);
 	_exit(0); /* lint: holder */
@@ -127,8 +132,8 @@ static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_win
 
 /* --- the watchdog's side -------------------------------------------------------------------- */
 
-/* Waits until the holder has gone or its time is over. */
-static void await_exit(int pidfd, uint64_t until)
+/* Waits until the holder has gone (true) or its time is over. */
+static bool await_exit(int pidfd, uint64_t until)
 {
 	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
 
@@ -138,8 +143,10 @@ static void await_exit(int pidfd, uint64_t until)
 				      (long)(left % CLOCK_NS_PER_SEC)};
 		int n = ppoll(&fd, 1, &ts, NULL);
 
-		if (n > 0 || (n == 0 && left == 0) || (n < 0 && errno != EINTR))
-			return;
+		if (n > 0)
+			return true;
+		if ((n == 0 && left == 0) || (n < 0 && errno != EINTR))
+			return false;
 	}
 }
 
@@ -166,7 +173,7 @@ static bool watch(pid_t pid, struct eng_progress *prog, uint64_t until)
 	bool gone;
 
 	if (pidfd >= 0)
-		await_exit(pidfd, until);
+		(void)await_exit(pidfd, until);
 	else
 		while (!has_ended(pid) && clock_left(until) > 0)
 			usleep(POLL_US);
@@ -183,6 +190,54 @@ static bool watch(pid_t pid, struct eng_progress *prog, uint64_t until)
 	return gone;
 }
 
+/*
+ * For the case that nobody watches because the watchdog itself was stopped (SIGSTOP, a debugger): a
+ * process that does nothing but end a holder which is far too late. Where that does not free the
+ * guest, the watchdog is ended too, as if both had died: the driver sees to that, and recover to the
+ * rest. It keeps no descriptor but the holder's: who waits for the last of us waits not for this.
+ */
+static void guard(pid_t watchdog, int pidfd, uint64_t until, bool frees)
+{
+	sigset_t all;
+
+	setsid();
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	prctl(PR_SET_NAME, "vpatch-timer");
+	if (pidfd > 0)
+		(void)close_range(0, (unsigned)pidfd - 1, 0);
+	(void)close_range((unsigned)pidfd + 1, ~0u, 0);
+	if (!await_exit(pidfd, until)) {
+		(void)!pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+		if (!frees && getppid() == watchdog && proc_is_stopped(watchdog))
+			kill(watchdog, SIGKILL);
+	}
+	_exit(0); /* lint: holder */
+}
+
+/* -1 without one: no process or descriptor was left, and the watchdog has to do. */
+static pid_t start_guard(const struct eng_hold *hold, pid_t holder_pid, uint64_t until)
+{
+	bool frees = vp_target_caps(hold->t) & VP_CAP_DEATH_FREES;
+	int pidfd = pidfd_open(holder_pid, 0);
+	pid_t watchdog = getpid(), pid = pidfd < 0 ? -1 : fork();
+
+	if (pid == 0)
+		guard(watchdog, pidfd, until, frees);
+	if (pidfd >= 0)
+		close(pidfd);
+	return pid;
+}
+
+static void end_guard(pid_t pid)
+{
+	if (pid < 0)
+		return;
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* True when the job is finished: prog says how. */
 static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_window *w,
 		    bool *expired_ret)
@@ -191,7 +246,7 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	uint64_t grace = hold->grace_ns ? hold->grace_ns : ENG_GRACE_NS;
 	uint64_t until = clock_in(time > UINT64_MAX - grace ? UINT64_MAX : time + grace);
 	struct steady before;
-	pid_t pid;
+	pid_t pid, guard_pid;
 
 	memset(w->prog, 0, sizeof(*w->prog));
 	diag_init(&w->prog->diag);
@@ -215,7 +270,10 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	}
 	if (pid == 0)
 		holder(hold, job, w);
+	guard_pid = start_guard(hold, pid,
+				until > UINT64_MAX - GUARD_NS ? UINT64_MAX : until + GUARD_NS);
 	*expired_ret = !watch(pid, w->prog, until);
+	end_guard(guard_pid);
 	steady_end(&before);
 	return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
 }
