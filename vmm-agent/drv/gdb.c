@@ -11,6 +11,7 @@
 
 #define RESUME_WAIT_NS (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it runs; then it is asked */
 #define STOP_WAIT_NS   (CLOCK_NS_PER_SEC / 10) /* for QEMU's word that it stopped */
+#define GDB_LATE_NS    (CLOCK_NS_PER_SEC)      /* the engine ends its own holders before */
 #define GONE_WAIT_MS   500 /* a killed QEMU's sockets close before its process has ended */
 
 static uint32_t drv_caps(void *self)
@@ -312,6 +313,7 @@ static int drv_pause(void *self, uint64_t deadline, struct diag *diag)
 	int r;
 
 	g->sh->leave = false;
+	g->sh->held_until = limit > UINT64_MAX - GDB_LATE_NS ? UINT64_MAX : limit + GDB_LATE_NS;
 	g->run_again = g->ran;
 	qemu_events_forget(g->m);
 	r = call_stub(g, limit, diag, &stopped);
@@ -334,6 +336,7 @@ static int drv_takeover(void *self, struct diag *diag)
 	int r;
 
 	g->run_again = g->ran && !g->sh->leave;
+	g->sh->held_until = clock_in(2 * GDB_SURE_NS + GDB_LATE_NS);
 	r = qemu_reconnect(g->m, clock_in(GDB_SURE_NS), diag);
 	if (r == VP_OK)
 		r = call_stub(g, clock_in(GDB_SURE_NS), diag, &stopped);

@@ -16,17 +16,36 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void await_the_end(int pipe_end)
-{
-	char c;
+#include "vmm-agent/base/clock.h"
+#include "vmm-agent/base/proc.h"
 
-	while (read(pipe_end, &c, 1) < 0 && errno == EINTR)
-		;
+#define TICK_MS 100
+
+/*
+ * A command that was stopped (SIGSTOP) while the guest is held keeps the monitor to itself and lets
+ * go of nothing. Far past the deadline it is ended, which is a death like any other.
+ */
+static void end_a_stopped_one(const struct gdb *g, pid_t command)
+{
+	if (g->sh->armed && g->sh->held && clock_left(g->sh->held_until) == 0 &&
+	    getppid() == command && proc_is_stopped(command))
+		kill(command, SIGKILL);
+}
+
+static void await_the_end(const struct gdb *g, int pipe_end, pid_t command)
+{
+	struct pollfd fd = {.fd = pipe_end, .events = POLLIN};
+	int n;
+
+	while ((n = poll(&fd, 1, TICK_MS)) <= 0)
+		if (n == 0)
+			end_a_stopped_one(g, command);
 }
 
 static void keep_only(int fd)
@@ -36,7 +55,7 @@ static void keep_only(int fd)
 	(void)close_range((unsigned)fd + 1, ~0u, 0);
 }
 
-static void guard(struct gdb *g, int pipe_end, void (*let_go)(struct gdb *g))
+static void guard(struct gdb *g, int pipe_end, pid_t command, void (*let_go)(struct gdb *g))
 {
 	sigset_t all;
 
@@ -50,7 +69,7 @@ static void guard(struct gdb *g, int pipe_end, void (*let_go)(struct gdb *g))
 	g->m->q = NULL; /* closed above; gdb_call connects anew */
 	g->fd = -1;
 	g->door = -1;
-	await_the_end(pipe_end);
+	await_the_end(g, pipe_end, command);
 	if (g->sh->armed)
 		let_go(g);
 	_exit(0); /* lint: holder */
@@ -58,6 +77,7 @@ static void guard(struct gdb *g, int pipe_end, void (*let_go)(struct gdb *g))
 
 int gdb_guard_start(struct gdb *g, void (*let_go)(struct gdb *g), struct diag *diag)
 {
+	pid_t command = getpid();
 	int end[2];
 
 	if (pipe2(end, O_CLOEXEC) < 0)
@@ -71,7 +91,7 @@ int gdb_guard_start(struct gdb *g, void (*let_go)(struct gdb *g), struct diag *d
 		return diag_errno(diag, errno, "%s: starting the guard", g->m->name);
 	}
 	if (g->guard == 0)
-		guard(g, end[0], let_go);
+		guard(g, end[0], command, let_go);
 	close(end[0]);
 	g->guard_pipe = end[1];
 	return VP_OK;

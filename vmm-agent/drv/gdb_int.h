@@ -16,9 +16,10 @@
  * whoever dies. In MAP_SHARED memory.
  */
 struct gdb_shared {
-	bool ready;      /* QEMU's stub listens on our socket */
-	bool armed;      /* until an orderly disarm or close: the guard goes by it */
-	bool held;       /* from before the stub is called until the guest is known to run */
+	bool ready;          /* QEMU's stub listens on our socket */
+	bool armed;          /* until an orderly disarm or close: the guard goes by it */
+	bool held;           /* from before the stub is called until the guest is known to run */
+	uint64_t held_until; /* CLOCK_MONOTONIC ns: later than that nobody who is alive holds it */
 	bool leave;      /* an operator stopped it after it was armed, and wants it to stay so */
 	unsigned serial; /* of the character device */
 	/* learned at the first hold */

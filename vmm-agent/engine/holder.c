@@ -41,14 +41,13 @@
 #include <unistd.h>
 
 #include "vmm-agent/base/clock.h"
-#include "vmm-agent/base/proc.h"
 #include "vmm-agent/base/steady.h"
 #include "vmm-agent/engine/vmm.h"
 
 #define POLL_US   1000 /* where no descriptor was left for a pidfd */
 #define REPAIRS   3
-#define GUARD_NS  (CLOCK_NS_PER_SEC / 2) /* that the watchdog may be late itself */
-#define REPAIR_NS (2 * CLOCK_NS_PER_SEC) /* no deadline of the user's: it must come to an end */
+#define LATE_NS   (CLOCK_NS_PER_SEC / 10) /* the watchdog goes first, if there is one */
+#define REPAIR_NS (2 * CLOCK_NS_PER_SEC)  /* no deadline of the user's: it must come to an end */
 
 static bool step_phase(struct eng_progress *prog, uint32_t from, uint32_t to)
 {
@@ -112,7 +111,23 @@ static void holder_main(const struct eng_hold *hold, enum eng_job job, struct en
 	(void)step_phase(prog, ENG_LEAVING, ENG_DONE);
 }
 
-static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_window *w)
+/*
+ * Should nobody watch (the command was stopped, too), the kernel ends a holder that is far too late:
+ * a timer of its own fires on a stopped process, and SIGKILL works on it (timer_create(2)).
+ */
+static void end_at(uint64_t until)
+{
+	struct sigevent kill_me = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+	struct itimerspec at = {
+		.it_value = {(time_t)(until / CLOCK_NS_PER_SEC), (long)(until % CLOCK_NS_PER_SEC)}};
+	timer_t timer;
+
+	if (timer_create(CLOCK_MONOTONIC, &kill_me, &timer) == 0)
+		(void)!timer_settime(timer, TIMER_ABSTIME, &at, NULL);
+}
+
+static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_window *w,
+		   uint64_t until)
 {
 	sigset_t all;
 
@@ -121,6 +136,7 @@ static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_win
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	prctl(PR_SET_NAME, "vpatch-holder");
+	end_at(until);
 	steady_lock();
 	vp_touch_ahead(hold->t);
 	memset(w->scratch, 0, hold->txn->area.len);
@@ -190,54 +206,6 @@ static bool watch(pid_t pid, struct eng_progress *prog, uint64_t until)
 	return gone;
 }
 
-/*
- * For the case that nobody watches because the watchdog itself was stopped (SIGSTOP, a debugger): a
- * process that does nothing but end a holder which is far too late. Where that does not free the
- * guest, the watchdog is ended too, as if both had died: the driver sees to that, and recover to the
- * rest. It keeps no descriptor but the holder's: who waits for the last of us waits not for this.
- */
-static void guard(pid_t watchdog, int pidfd, uint64_t until, bool frees)
-{
-	sigset_t all;
-
-	setsid();
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	prctl(PR_SET_NAME, "vpatch-timer");
-	if (pidfd > 0)
-		(void)close_range(0, (unsigned)pidfd - 1, 0);
-	(void)close_range((unsigned)pidfd + 1, ~0u, 0);
-	if (!await_exit(pidfd, until)) {
-		(void)!pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-		if (!frees && getppid() == watchdog && proc_is_stopped(watchdog))
-			kill(watchdog, SIGKILL);
-	}
-	_exit(0); /* lint: holder */
-}
-
-/* -1 without one: no process or descriptor was left, and the watchdog has to do. */
-static pid_t start_guard(const struct eng_hold *hold, pid_t holder_pid, uint64_t until)
-{
-	bool frees = vp_target_caps(hold->t) & VP_CAP_DEATH_FREES;
-	int pidfd = pidfd_open(holder_pid, 0);
-	pid_t watchdog = getpid(), pid = pidfd < 0 ? -1 : fork();
-
-	if (pid == 0)
-		guard(watchdog, pidfd, until, frees);
-	if (pidfd >= 0)
-		close(pidfd);
-	return pid;
-}
-
-static void end_guard(pid_t pid)
-{
-	if (pid < 0)
-		return;
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
 /* True when the job is finished: prog says how. */
 static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_window *w,
 		    bool *expired_ret)
@@ -246,7 +214,7 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	uint64_t grace = hold->grace_ns ? hold->grace_ns : ENG_GRACE_NS;
 	uint64_t until = clock_in(time > UINT64_MAX - grace ? UINT64_MAX : time + grace);
 	struct steady before;
-	pid_t pid, guard_pid;
+	pid_t pid;
 
 	memset(w->prog, 0, sizeof(*w->prog));
 	diag_init(&w->prog->diag);
@@ -269,11 +237,9 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 		return job == ENG_JOB_CHANGE;
 	}
 	if (pid == 0)
-		holder(hold, job, w);
-	guard_pid = start_guard(hold, pid,
-				until > UINT64_MAX - GUARD_NS ? UINT64_MAX : until + GUARD_NS);
+		holder(hold, job, w,
+		       until > UINT64_MAX - LATE_NS ? UINT64_MAX / 2 : until + LATE_NS);
 	*expired_ret = !watch(pid, w->prog, until);
-	end_guard(guard_pid);
 	steady_end(&before);
 	return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
 }
