@@ -81,15 +81,22 @@ bool pages_seal(struct pages *p)
 	return true;
 }
 
-static const uint8_t *find(const struct pages *p, uint64_t no)
+static const uint8_t *find(struct pages *p, uint64_t no)
 {
 	size_t lo = 0, hi = p->n;
 
+	for (size_t i = p->last; i < p->n && i < p->last + 2; i++)
+		if (p->no[i] == no) {
+			p->last = i;
+			return p->copy + i * PAGES_SIZE;
+		}
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (p->no[mid] == no)
+		if (p->no[mid] == no) {
+			p->last = mid;
 			return p->copy + mid * PAGES_SIZE;
+		}
 		if (p->no[mid] < no)
 			lo = mid + 1;
 		else
@@ -98,7 +105,7 @@ static const uint8_t *find(const struct pages *p, uint64_t no)
 	return NULL;
 }
 
-bool pages_get(const struct pages *p, vp_gpa_t at, void *buf, size_t len)
+bool pages_get(struct pages *p, vp_gpa_t at, void *buf, size_t len)
 {
 	uint8_t *to = buf;
 

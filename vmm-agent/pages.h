@@ -22,6 +22,7 @@ struct pages {
 	struct vp_io *io; /* runs of adjoining pages, for the driver; made by pages_seal */
 	size_t n_io;
 	uint8_t *copy;
+	size_t last; /* where the page was that was asked for last: the next one is often near */
 	bool failed; /* no memory while noting: the set is incomplete and stays unused */
 	bool loaded;
 };
@@ -33,6 +34,6 @@ void pages_note(struct pages *p, vp_gpa_t at, size_t len);
 /* Makes io and room for the copy. False: nothing was noted, or there is no memory. */
 bool pages_seal(struct pages *p);
 /* Copies out of a loaded set. False if not all of [at, at + len) is in it. */
-bool pages_get(const struct pages *p, vp_gpa_t at, void *buf, size_t len);
+bool pages_get(struct pages *p, vp_gpa_t at, void *buf, size_t len);
 
 #endif

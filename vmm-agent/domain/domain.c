@@ -80,10 +80,14 @@ static int open_pid(const char *name, enum choice choice, struct diag *diag, str
 	r = dom_find_qemu(name, pid, &by_qmp, &m);
 	if (r == VP_OK)
 		return take_qemu(m, choice, diag, ret);
-	if (choice != GDB && r == VP_E_NO_DOMAIN && drv_kvm_open_pid(name, pid, diag, ret) == VP_OK)
-		return VP_OK;
-	if (choice != GDB && r == VP_E_NO_DOMAIN && diag && diag->err != VP_E_NO_DOMAIN)
-		return diag->err;
+	/* A socket that says nothing is QEMU's monitor in other hands, or not QEMU's at all. */
+	if (choice != GDB &&
+	    (r == VP_E_NO_DOMAIN || (r == VP_E_MONITOR_BUSY && !dom_is_qemu(pid)))) {
+		int by_kvm = drv_kvm_open_pid(name, pid, diag, ret);
+
+		if (by_kvm == VP_OK || by_kvm != VP_E_NO_DOMAIN)
+			return by_kvm;
+	}
 	if (diag)
 		*diag = by_qmp;
 	return r;

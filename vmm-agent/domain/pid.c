@@ -27,6 +27,21 @@ int dom_parse_pid(const char *text, pid_t *ret)
 	return VP_OK;
 }
 
+bool dom_is_qemu(pid_t pid)
+{
+	char path[64], exe[4096];
+	const char *base;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, exe, sizeof(exe) - 1);
+	if (n <= 0)
+		return false;
+	exe[n] = '\0';
+	base = strrchr(exe, '/');
+	return base && strncmp(base + 1, "qemu", 4) == 0;
+}
+
 /* Field n of a line that has one space or more between fields; NULL if it has no so many. */
 static const char *field(const char *line, int n)
 {

@@ -27,7 +27,6 @@
 
 #include "vmm-agent/drv/kvm_int.h"
 
-#define LOST_WAKE_NS  (CLOCK_NS_PER_MS) /* a SIGCHLD that was merged or not for us */
 #define AGAIN_NS      (20 * 1000)       /* for a thread outside the guest to get back into it */
 #define SEIZE_WAIT_NS (100 * CLOCK_NS_PER_MS) /* for a dead tracer to be gone */
 #define STOP_WAIT_NS  (100 * CLOCK_NS_PER_MS) /* for a thread that is to be let go */
@@ -117,47 +116,31 @@ static int take_status(struct kvm *k, struct kvm_thread *t, int status, struct d
 	return VP_OK;
 }
 
+/* Waits for one after the other: by the time the first has stopped the others mostly have, too. The
+ * timer of the hold ends a wait that lasts too long. */
 static int wait_stopped(struct kvm *k, uint64_t deadline, struct diag *diag)
 {
-	sigset_t chld;
-	int r = VP_OK;
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
 
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	while (true) {
-		unsigned missing = 0, taken = 0;
-		uint64_t left;
-		struct timespec ts;
+		while (!t->stopped) {
+			int status, r;
 
-		for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++) {
-			struct kvm_thread *t = &k->thread[i];
-			int status;
-			pid_t pid;
-
-			if (t->stopped)
-				continue;
-			pid = waitpid(t->tid, &status, __WALL | WNOHANG);
-			if (pid == t->tid) {
+			if (waitpid(t->tid, &status, __WALL) == t->tid)
 				r = take_status(k, t, status, diag);
-				taken++;
-			} else if (pid < 0) {
+			else if (errno != EINTR)
 				r = gone(k, diag);
-			}
-			missing += !t->stopped;
+			else if (clock_left(deadline) == 0)
+				r = diag_set(diag, VP_E_DEADLINE,
+					     "%s: the thread of vCPU %u did not stop in time",
+					     k->m->name, i);
+			else
+				r = VP_OK;
+			if (r < 0)
+				return r;
 		}
-		if (r < 0 || missing == 0)
-			return r;
-		if (taken)
-			continue;
-		left = clock_left(deadline);
-		if (left == 0)
-			return diag_set(diag, VP_E_DEADLINE,
-					"%s: %u of %u vCPU threads did not stop in time",
-					k->m->name, missing, k->m->vcpus);
-		left = left < LOST_WAKE_NS ? left : LOST_WAKE_NS;
-		ts = (struct timespec){0, (long)left};
-		sigtimedwait(&chld, NULL, &ts);
 	}
+	return VP_OK;
 }
 
 /* Lets those run again whose registers are not known, for a moment. */
@@ -240,15 +223,59 @@ int kvm_release(struct kvm *k)
 	return lost ? VP_E_DISCONNECTED : VP_OK;
 }
 
+/* --- the timer that ends waiting ----------------------------------------------------------- */
+
+struct alarm {
+	timer_t timer;
+	struct sigaction action;
+	sigset_t mask;
+};
+
+static void interrupted(int sig)
+{
+	(void)sig;
+}
+
+/* From the deadline on SIGALRM interrupts this thread, again and again: none is missed by coming
+ * between a look at the clock and a wait. */
+static int alarm_begin(struct kvm *k, struct alarm *a, uint64_t deadline, struct diag *diag)
+{
+	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
+	struct sigaction act = {.sa_handler = interrupted}; /* no SA_RESTART */
+	struct itimerspec at = {
+		.it_interval = {0, CLOCK_NS_PER_MS},
+		.it_value = {(time_t)(deadline / CLOCK_NS_PER_SEC),
+			     (long)(deadline % CLOCK_NS_PER_SEC)},
+	};
+	sigset_t alrm;
+
+	ev._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &ev, &a->timer) < 0)
+		return diag_errno(diag, errno, "%s: a timer", k->m->name);
+	sigemptyset(&alrm);
+	sigaddset(&alrm, SIGALRM);
+	sigaction(SIGALRM, &act, &a->action);
+	pthread_sigmask(SIG_UNBLOCK, &alrm, &a->mask);
+	(void)!timer_settime(a->timer, TIMER_ABSTIME, &at, NULL);
+	return VP_OK;
+}
+
+static void alarm_end(struct alarm *a)
+{
+	timer_delete(a->timer);
+	pthread_sigmask(SIG_SETMASK, &a->mask, NULL);
+	sigaction(SIGALRM, &a->action, NULL);
+}
+
+/* --- the whole ------------------------------------------------------------------------------ */
+
 int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag)
 {
-	sigset_t chld, before;
-	int r = VP_OK;
+	struct alarm alarm;
+	int r = alarm_begin(k, &alarm, deadline, diag);
 
-	/* Waited for by sigtimedwait: it must not be delivered. */
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	pthread_sigmask(SIG_BLOCK, &chld, &before);
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < k->m->vcpus; i++)
 		k->thread[i].known = k->thread[i].stopped = k->thread[i].seized = false;
 	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++)
@@ -264,6 +291,6 @@ int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag
 	}
 	if (r < 0)
 		(void)!kvm_release(k);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	alarm_end(&alarm);
 	return r;
 }

@@ -3,6 +3,8 @@
 #ifndef VP_DRV_KVM_INT_H
 #define VP_DRV_KVM_INT_H
 
+#include <sys/uio.h>
+
 #include "vmm-agent/driver.h"
 #include "vmm-agent/drv/kvm_scan.h"
 #include "vmm-agent/drv/qemu.h"
@@ -27,11 +29,10 @@ struct kvm_thread {
 	bool known;  /* regs are those of the present hold */
 	bool cached; /* by_qmp holds what the monitor said while the VM stood still */
 	struct arch_regs regs, by_qmp;
-	struct kvm_run *copy; /* what was read of its page last */
+	char *copy; /* room for a struct kvm_run: what was read of its page last */
 };
 
 struct kvm_bpf;
-struct kvm_run;
 
 struct kvm {
 	/* Without a monitor (m->path is "") only name, arch, id and vcpus. */
@@ -44,11 +45,12 @@ struct kvm {
 	uint64_t hva[KVM_RAM_MAX];
 	size_t n_ram;
 	struct vmm_mem mem;
-	struct kvm_thread *thread; /* m.vcpus of them */
-	bool marked;               /* our mark is in the kvm_run pages */
-	bool owns;                 /* m goes with this */
-	bool ran;                  /* when armed: the VM was not stopped by its VMM */
-	uint64_t held_at;          /* when the first vCPU of the present hold was interrupted */
+	struct kvm_thread *thread;    /* m.vcpus of them */
+	struct iovec *local, *remote; /* as many: no room for them is made inside a window */
+	bool marked;                  /* our mark is in the kvm_run pages */
+	bool owns;                    /* m goes with this */
+	bool ran;                     /* when armed: the VM was not stopped by its VMM */
+	uint64_t held_at;             /* when the first vCPU of the present hold was interrupted */
 };
 
 extern const struct vp_driver kvm_driver;

@@ -25,6 +25,8 @@ void kvm_destroy(struct kvm *k)
 	for (unsigned i = 0; k->thread && i < k->m->vcpus; i++)
 		free(k->thread[i].copy);
 	free(k->thread);
+	free(k->local);
+	free(k->remote);
 	if (k->owns)
 		qemu_destroy(k->m);
 	if (k->sh)
@@ -218,10 +220,12 @@ static int find_vcpus(struct kvm *k, struct diag *diag)
 	if (k->m->path[0] == '\0')
 		k->m->vcpus = k->scan.n_vcpus;
 	k->thread = calloc(k->m->vcpus, sizeof(*k->thread));
-	if (!k->thread)
+	k->local = calloc(k->m->vcpus, sizeof(*k->local));
+	k->remote = calloc(k->m->vcpus, sizeof(*k->remote));
+	if (!k->thread || !k->local || !k->remote)
 		return diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
 	for (unsigned i = 0; i < k->m->vcpus; i++) {
-		k->thread[i].copy = malloc(sizeof(struct kvm_run));
+		k->thread[i].copy = calloc(1, sizeof(struct kvm_run));
 		if (!k->thread[i].copy)
 			return diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
 	}

@@ -30,10 +30,9 @@
 static const char mark[MARK_LEN] = "vpatch kvm_run\0\1";
 static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
 
-/* What is read of each page: exit reason and flags; kvm_valid_regs and the registers behind it. */
-#define HEAD_LEN offsetof(struct kvm_run, cr8)
+/* What is read of each page, in one piece: exit reason and flags, then from kvm_valid_regs on. */
 #define PART_OFF offsetof(struct kvm_run, kvm_valid_regs)
-#define REGS_LEN (offsetof(struct kvm_run, s) + host_sync_len() - PART_OFF)
+#define READ_LEN (offsetof(struct kvm_run, s) + host_sync_len())
 #define MARK_OFF (offsetof(struct kvm_run, s) + SYNC_REGS_SIZE_BYTES - MARK_LEN)
 
 _Static_assert(sizeof(((struct kvm_run *)0)->s) == SYNC_REGS_SIZE_BYTES, "kvm_run layout");
@@ -208,19 +207,14 @@ int kvm_run_unmark(struct kvm *k)
 	return r;
 }
 
-static bool left_guest(const struct kvm_run *run)
+static void take(struct kvm_thread *t)
 {
 	uint64_t pc;
 
-	memcpy(&pc, (const char *)run + host_sync_pc_off(), sizeof(pc));
-	return pc != NOWHERE;
-}
-
-static void take(struct kvm_thread *t)
-{
-	t->known = left_guest(t->copy);
+	memcpy(&pc, t->copy + host_sync_pc_off(), sizeof(pc));
+	t->known = pc != NOWHERE;
 	if (t->known) {
-		host_sync_regs(t->copy, &t->regs);
+		host_sync_regs((const struct kvm_run *)(const void *)t->copy, &t->regs);
 	} else if (t->cached) {
 		t->known = true;
 		t->regs = t->by_qmp;
@@ -229,29 +223,22 @@ static void take(struct kvm_thread *t)
 
 int kvm_run_read(struct kvm *k)
 {
-	struct iovec local[IOV_MAX_], remote[IOV_MAX_];
-	unsigned first = 0;
+	unsigned n = 0;
+	int r;
 
-	while (first < k->m->vcpus) {
-		unsigned n = 0, i = first;
-		int r;
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
 
-		for (; i < k->m->vcpus && n + 2 <= IOV_MAX_; i++) {
-			struct kvm_thread *t = &k->thread[i];
-
-			if (!t->stopped || t->known)
-				continue;
-			local[n] = (struct iovec){t->copy, HEAD_LEN};
-			remote[n++] = at(t, 0, HEAD_LEN);
-			local[n] = (struct iovec){(char *)t->copy + PART_OFF, REGS_LEN};
-			remote[n++] = at(t, PART_OFF, REGS_LEN);
-		}
-		r = transfer(k, READ, local, remote, n);
-		if (r < 0)
-			return r;
-		for (; first < i; first++)
-			if (k->thread[first].stopped && !k->thread[first].known)
-				take(&k->thread[first]);
+		if (!t->stopped || t->known)
+			continue;
+		k->local[n] = (struct iovec){t->copy, READ_LEN};
+		k->remote[n++] = at(t, 0, READ_LEN);
 	}
+	r = transfer(k, READ, k->local, k->remote, n);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		if (k->thread[i].stopped && !k->thread[i].known)
+			take(&k->thread[i]);
 	return VP_OK;
 }

@@ -129,6 +129,7 @@ static void end_at(uint64_t until)
 static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_window *w,
 		   uint64_t until)
 {
+	struct steady before;
 	sigset_t all;
 
 	/* Its own session and no signals: a ^C or ^Z at the terminal is for the command. */
@@ -141,9 +142,10 @@ static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_win
 	vp_touch_ahead(hold->t);
 	memset(w->scratch, 0, hold->txn->area.len);
 	memset(w->pcs, 0, w->vcpus * sizeof(*w->pcs));
-	steady_begin(&(struct steady){0}, STEADY_HOLDER);
+	steady_begin(&before, STEADY_HOLDER);
 	holder_main(hold, job, w);
-	_exit(0); /* lint: holder */
+	steady_end(&before); /* what is left is an ordinary process's end */
+	_exit(0);            /* lint: holder */
 }
 
 /* --- the watchdog's side -------------------------------------------------------------------- */
@@ -226,19 +228,18 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 		steady_end(&before);
 		return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
 	}
-	steady_begin(&before, STEADY_WATCHER);
 	pid = fork();
 	if (pid < 0) {
 		int r = diag_errno(&w->prog->diag, errno, "starting the holder");
 
 		if (job == ENG_JOB_CHANGE)
 			not_held(w->prog, r);
-		steady_end(&before);
 		return job == ENG_JOB_CHANGE;
 	}
 	if (pid == 0)
 		holder(hold, job, w,
 		       until > UINT64_MAX - LATE_NS ? UINT64_MAX / 2 : until + LATE_NS);
+	steady_begin(&before, STEADY_WATCHER);
 	*expired_ret = !watch(pid, w->prog, until);
 	steady_end(&before);
 	return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
