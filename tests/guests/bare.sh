@@ -72,7 +72,10 @@ bare_guest() {
   local name=$1 in out
   shift
   mkfifo "$work/$name.in" "$work/$name.out"
-  "$tools/bareguest" "$@" <"$work/$name.in" >"$work/$name.out" 2>"$work/$name.err" &
+  ( # It must not keep another one's input open.
+    for in in "${guest_in[@]}"; do exec {in}>&-; done
+    exec "$tools/bareguest" "$@" <"$work/$name.in" >"$work/$name.out" 2>"$work/$name.err"
+  ) &
   guest_pid[$name]=$!
   exec {in}>"$work/$name.in" {out}<"$work/$name.out"
   guest_in[$name]=$in guest_out[$name]=$out
@@ -95,6 +98,7 @@ bare_end() {
   [ -n "$in" ] || return 0
   exec {in}>&- {out}<&-
   wait "${guest_pid[$1]}"
+  rm -f "$work/$1".*
   unset "guest_in[$1]" "guest_out[$1]" "guest_pid[$1]"
 }
 

@@ -98,10 +98,12 @@ static pid_t run(const char *const *argv, const char *out, const int *go)
 		if (read(go[0], &c, 1) != 1)
 			_exit(127);
 	}
-	int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (out) {
+		int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
-	dup2(fd, 1);
-	dup2(fd, 2);
+		dup2(fd, 1);
+		dup2(fd, 2);
+	}
 	execv(argv[0], (char *const *)argv);
 	_exit(127);
 }

@@ -41,7 +41,7 @@ const char *strike_step_name(enum strike_step step);
 /* Orphans of killed commands are to come to us. Idempotent. */
 bool strike_init(void);
 
-/* Runs argv, output into the file, until its holder is about to hold. False: there was none, and
+/* Runs argv, output into the file (NULL: ours), until its holder is about to hold. False: there was none, and
  * s->ended says whether the command came to its end by itself. */
 bool strike_begin(struct strike *s, const char *const *argv, const char *out);
 /* Lets both run. Until strike_over we have a processor for ourselves, if there are two. */

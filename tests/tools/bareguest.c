@@ -8,6 +8,7 @@
  *
  *   calls N       every busy CPU makes N more calls
  *   flip N        the Nth change was seen by every busy CPU
+ *   ballast N     the last N MiB of its memory, which it does not use, hold something
  *   check N       after N changes: nothing impossible was seen
  */
 #include <stdio.h>
@@ -27,6 +28,11 @@ static const char *answer(struct bare *b, const char *what, uint32_t n)
 		return bare_wait_calls(b, n, PATIENCE) ? "ok" : "its CPUs do not call";
 	if (strcmp(what, "flip") == 0)
 		return bare_wait_flip(b, n, PATIENCE) ? "ok" : "the change is not seen";
+	if (strcmp(what, "ballast") == 0 && b->ram && n <= BARE_RAM_MIB / 2) {
+		memset((uint8_t *)b->ram + ((size_t)(BARE_RAM_MIB - n) << 20), 0x5a,
+		       (size_t)n << 20);
+		return "ok";
+	}
 	if (strcmp(what, "check") == 0)
 		words = bare_check(b, n);
 	else
