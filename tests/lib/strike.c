@@ -235,14 +235,40 @@ void strike_go(struct strike *s)
 
 /* --- the instant --------------------------------------------------------------------------------- */
 
+bool strike_on(struct strike *s)
+{
+	int status;
+
+	/* Every signal is blocked there: it stops for nothing else. */
+	s->stepped = ptrace(PTRACE_SYSCALL, s->holder, NULL, NULL) == 0 &&
+		     waitpid(s->holder, &status, __WALL) == s->holder && WIFSTOPPED(status);
+	s->holder_lives = s->stepped;
+	return s->stepped;
+}
+
+bool strike_go_to(struct strike *s, unsigned n)
+{
+	s->went = clock_now();
+	ptrace(PTRACE_DETACH, s->main, NULL, NULL);
+	while (n-- > 0)
+		if (!strike_on(s))
+			return false;
+	return true;
+}
+
 void strike_send(struct strike *s, enum strike_role role, int sig)
 {
+	int to_holder = role == STRIKE_MAIN ? 0 : sig;
+
 	/* Nobody but the command or, when that is gone, we ourselves waits for them: while that has
 	 * not been done the numbers are theirs. */
 	if (role != STRIKE_HOLDER && !s->ended)
 		kill(s->main, sig);
-	if (role != STRIKE_MAIN)
-		kill(s->holder, sig);
+	if (s->stepped)
+		ptrace(PTRACE_DETACH, s->holder, NULL, (void *)(uintptr_t)(unsigned)to_holder);
+	else if (to_holder && s->holder_lives)
+		kill(s->holder, to_holder);
+	s->stepped = false;
 }
 
 static uint32_t phase(const struct strike *s)

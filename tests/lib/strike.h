@@ -30,6 +30,7 @@ struct strike {
 	bool holder_lives;               /* as far as anybody has waited for it */
 	const struct eng_progress *prog; /* shared with both; NULL: there was no holder */
 	uint64_t went;                   /* when strike_go was called */
+	bool stepped;                    /* the holder is stopped at a system call */
 	bool ended;                      /* the command; then: */
 	int status;
 	bool vmm_ended;
@@ -47,6 +48,10 @@ bool strike_begin(struct strike *s, const char *const *argv, const char *out);
 /* Lets both run. Until strike_over we have a processor for ourselves, if there are two. */
 void strike_go(struct strike *s);
 void strike_over(void);
+/* In place of strike_go: the command runs, the holder stops where its nth system call begins or ends
+ * (entry and exit count one each) and takes its signal there. False: it has come to its end. */
+bool strike_go_to(struct strike *s, unsigned n);
+bool strike_on(struct strike *s); /* one step further */
 void strike_send(struct strike *s, enum strike_role role, int sig);
 
 /* What the page says now; stores is its `begun` after the last one. */

@@ -54,6 +54,9 @@ struct harm {
 	uint32_t flips;
 	/* of the changes before: stores that a change begins, and how long it is held */
 	uint32_t stores;
+	/* system calls of a holder, the last before it holds, the last before all is over */
+	unsigned steps, first_step, last_step;
+	unsigned stepped; /* kills that went by them */
 	uint64_t before_ns, held_ns;
 	unsigned hist[STRIKE_STEPS], done, missed, hidden, recovered[2];
 	uint64_t longest_ns; /* from the signal until the guest calls again */
@@ -190,23 +193,54 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a && a < b ? a : b;
 }
 
+/* The least: when nobody else had the processor. */
+static bool time_it(struct harm *h, struct strike *s)
+{
+	uint64_t held;
+	bool ok;
+
+	strike_go(s);
+	ok = strike_await(s, ENG_HELD, clock_in(PATIENCE));
+	held = clock_now();
+	ok = ok && strike_await(s, ENG_DONE, clock_in(PATIENCE));
+	h->before_ns = least(h->before_ns, held - s->went);
+	h->held_ns = least(h->held_ns, clock_now() - held);
+	strike_over();
+	return ok;
+}
+
+/* From its name to its end. The least: who waits on a busy host asks more often. */
+static bool count_steps(struct harm *h, struct strike *s)
+{
+	unsigned n, first = 0, last = 0;
+
+	if (!strike_go_to(s, 1))
+		return false;
+	for (n = 1; strike_on(s); n++) {
+		enum strike_step now = strike_look(s, h->stores);
+
+		if (now == STRIKE_BEFORE)
+			first = n + 1;
+		if (now < STRIKE_AFTER)
+			last = n + 1;
+	}
+	if (h->steps && h->steps < n)
+		return true;
+	h->steps = n;
+	h->first_step = first;
+	h->last_step = last;
+	return true;
+}
+
 /* A change that nobody disturbs: how many stores, and how long. */
-static bool learn(struct harm *h)
+static bool learn(struct harm *h, bool by_step)
 {
 	struct strike s;
-	uint64_t held;
 	bool ok;
 
 	if (!begin(h, &s))
 		return bad(h, "an undisturbed change does not come to its window");
-	strike_go(&s);
-	ok = strike_await(&s, ENG_HELD, clock_in(PATIENCE));
-	held = clock_now();
-	ok = ok && strike_await(&s, ENG_DONE, clock_in(PATIENCE));
-	/* The least: when nobody else had the processor. */
-	h->before_ns = least(h->before_ns, held - s.went);
-	h->held_ns = least(h->held_ns, clock_now() - held);
-	strike_over();
+	ok = by_step ? count_steps(h, &s) : time_it(h, &s);
 	h->stores = s.prog->begun;
 	if (!strike_end(&s, h->b.pid, clock_in(PATIENCE)) || !ok || s.status != 0)
 		return bad(h, "an undisturbed change failed: status %#x", s.status);
@@ -257,11 +291,22 @@ static void wait_ns(uint64_t ns)
 
 static enum strike_step strike(struct harm *h, struct strike *s)
 {
+	bool inside = h->sig == SIGSTOP || rnd(100) < 80;
 	enum strike_step step;
 
-	if (h->sig == SIGSTOP || rnd(100) < 75) {
+	if (h->sig == SIGKILL && rnd(3) == 0) {
+		h->stepped++;
+		(void)strike_go_to(s, inside ? h->first_step + 1 +
+						       (unsigned)rnd(h->last_step - h->first_step)
+					     : 1 + (unsigned)rnd(h->steps));
+		step = strike_look(s, h->stores);
+		strike_send(s, h->role, h->sig);
+		return step;
+	}
+	strike_go(s);
+	if (inside) {
 		strike_await(s, ENG_HELD, clock_in(PATIENCE));
-		wait_ns(rnd(h->held_ns));
+		wait_ns(rnd(h->held_ns * 3 / 4));
 	} else {
 		wait_ns(rnd(h->before_ns + 2 * h->held_ns));
 	}
@@ -311,7 +356,6 @@ static bool one(struct harm *h)
 	was = h->state;
 	if (!begin(h, &s))
 		return bad(h, "the command has no holder: status %#x", s.status);
-	strike_go(&s);
 	step = strike(h, &s);
 	from = clock_now();
 	runs = bare_wait_calls(&h->b, CALLS, limit);
@@ -354,6 +398,7 @@ static void report(const struct harm *h)
 		       i + 1 < STRIKE_STEPS ? "," : "");
 	printf("\n  %.0f us from the start of a holder until it holds, held for %.0f us at least",
 	       (double)h->before_ns / 1e3, (double)h->held_ns / 1e3);
+	printf("; %u at one of its %u steps", h->stepped, h->steps);
 	printf("\n  the guest called again after at most %.1f ms; recover changed the word %u times, not "
 	       "%u times; %u changes were undone in the command's own repair in sight of the "
 	       "guest\n",
@@ -365,7 +410,7 @@ static bool harm(struct harm *h, unsigned count)
 	bool ok = boot(h) && strike_init();
 
 	for (unsigned i = 0; ok && i < LEARN; i++)
-		ok = learn(h);
+		ok = learn(h, i % 2);
 	h->booted = ok;
 	while (ok && h->done < count)
 		ok = one(h);
