@@ -197,14 +197,17 @@ static uint64_t least(uint64_t a, uint64_t b)
 static bool time_it(struct harm *h, struct strike *s)
 {
 	uint64_t held;
-	bool ok;
+	bool ok, in_time;
 
 	strike_go(s);
 	ok = strike_await(s, ENG_HELD, clock_in(PATIENCE));
 	held = clock_now();
+	in_time = strike_look(s, h->stores) < STRIKE_AFTER;
 	ok = ok && strike_await(s, ENG_DONE, clock_in(PATIENCE));
-	h->before_ns = least(h->before_ns, held - s->went);
-	h->held_ns = least(h->held_ns, clock_now() - held);
+	if (in_time) {
+		h->before_ns = least(h->before_ns, held - s->went);
+		h->held_ns = least(h->held_ns, clock_now() - held);
+	}
 	strike_over();
 	return ok;
 }
@@ -409,8 +412,8 @@ static bool harm(struct harm *h, unsigned count)
 {
 	bool ok = boot(h) && strike_init();
 
-	for (unsigned i = 0; ok && i < LEARN; i++)
-		ok = learn(h, i % 2);
+	for (unsigned i = 0; ok && (i < LEARN || h->held_ns == 0); i++)
+		ok = learn(h, i % 2) && i < MISSES * LEARN;
 	h->booted = ok;
 	while (ok && h->done < count)
 		ok = one(h);
