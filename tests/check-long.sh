@@ -15,6 +15,11 @@ for arch in ${ARCHES:-amd64 arm64}; do
     row "long/$arch/${t#row_}" "$((600 + SCALE * 240))" "$f" "$arch"
   done
 done
+for f in tests/guests/row_*.sh; do
+  t=$(basename "$f" .sh)
+  grep -q '^# scales' "$f" || continue
+  row "long/guests/${t#row_}" "$((600 + SCALE * 240))" "$f"
+done
 row fuzz $((1800 + FUZZ_SECONDS * 20)) tests/fuzz.sh
 row demo-amd64 300 tests/demo.sh
 row demo-arm64 300 env ARCH=arm64 tests/demo.sh

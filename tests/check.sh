@@ -45,6 +45,10 @@ for arch in ${ARCHES:-amd64 arm64}; do
     row "linux/$arch/${t#row_}" 600 "$f" "$arch"
   done
 done
+for f in tests/guests/row_*.sh; do
+  t=$(basename "$f" .sh)
+  row "guests/${t#row_}" 600 "$f"
+done
 row nothing-left 60 tests/nothing-left.sh
 row_root nothing-left-of-root 60 tests/nothing-left.sh
 tally

@@ -79,6 +79,10 @@ const char *bare_file(const char *name, char *buf, size_t len);
 bool bare_start(struct bare *b, const struct bare_opts *opts);
 void bare_stop(struct bare *b); /* by pid, waited for; fine on a zeroed one */
 
+/* Its CPUs yield to everything else on the host: it is there to use a function, not to keep the host
+ * from the test. */
+void bare_nice(const struct bare *b);
+
 uint32_t bare_flips(const struct bare *b);
 uint64_t bare_iterations(const struct bare *b, unsigned cpu);
 
