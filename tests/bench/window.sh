@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make bench PARTS=window: the window of every driver, QMP stop+cont and the floor, side by side on a
+# bare-metal guest under KVM. Figures (window.json, window.csv) and a plot (window.svg) in O/bench.
+# ROUNDS=N (default 300).
+set -u
+. "$(dirname "$0")/../common.sh"
+prepare 'build demo bench' "$@"
+make --no-print-directory -j"$(nproc)" tools O="$O" >/dev/null || exit 1
+out=$O/bench
+mkdir -p "$out" || exit 1
+rm -f "$out"/window.*
+"$O/tests/bench/window" "$out" "${ROUNDS:-300}" || exit
+if command -v gnuplot >/dev/null; then
+  gnuplot -e "dat='$out/window.dat'; svg='$out/window.svg'" tests/bench/window.gp || exit 1
+  echo "  written: $out/window.json window.csv window.svg"
+else
+  echo "  written: $out/window.json window.csv; no plot: gnuplot (package gnuplot-nox) is missing"
+fi
