@@ -20,6 +20,7 @@ FUZZ_CC ?= clang
 PREFIX ?= /usr/local
 SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 LOCALSTATEDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/var,$(PREFIX)/var)
+LIBDIR ?= $(PREFIX)/lib
 RUNDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/run,$(PREFIX)/run)
 
 Q := $(if $(V),,@)
@@ -34,7 +35,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 CPPFLAGS += -I. -isystem $(O)/gen -D_GNU_SOURCE -DVP_VERSION='"$(VERSION)"' -DVP_SYSCONFDIR='"$(SYSCONFDIR)"' \
 	-DVP_LOCALSTATEDIR='"$(LOCALSTATEDIR)"' -DVP_RUNDIR='"$(RUNDIR)"' -DVP_DATADIR='"$(PREFIX)/share/vpatch"'
 CFLAGS ?= -O2 -g
-BASE_CFLAGS := -std=gnu11 $(WARN) -fno-strict-aliasing -fvisibility=hidden -fstack-protector-strong $(PKG_CFLAGS)
+BASE_CFLAGS := -std=gnu11 $(WARN) -fno-strict-aliasing -fPIC -fvisibility=hidden -fstack-protector-strong $(PKG_CFLAGS)
 ifdef SAN
 BASE_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 BASE_LDFLAGS += -fsanitize=$(SAN)
@@ -43,7 +44,7 @@ endif
 # Rooms, lowest floor first. Everything below the command line goes into one archive, out of
 # which the linker takes what a program names.
 ROOMS := protocol arch arch/x86-64 arch/arm64 qmp vmm-agent vmm-agent/base vmm-agent/host \
-	vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain
+	vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain vmm-agent/lib
 BPF_SRCS := $(sort $(wildcard $(addsuffix /*.bpf.c,$(ROOMS))))
 LIB_SRCS := $(filter-out $(BPF_SRCS),$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 CLI_SRCS := $(sort $(wildcard vmm-agent/cli/*.c))
@@ -52,7 +53,9 @@ UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 TOOL_SRCS := $(sort $(wildcard tests/tools/*.c))
 BENCH_SRCS := $(sort $(wildcard tests/bench/*.c))
-C_ALL := $(LIB_SRCS) $(CLI_SRCS) $(TESTLIB_SRCS) $(UNIT_SRCS) $(FUZZ_SRCS) $(TOOL_SRCS) $(BENCH_SRCS)
+VMM_SRCS := $(sort $(wildcard tests/vmm/*.c))
+C_ALL := $(LIB_SRCS) $(CLI_SRCS) $(TESTLIB_SRCS) $(UNIT_SRCS) $(FUZZ_SRCS) $(TOOL_SRCS) $(BENCH_SRCS) \
+	$(VMM_SRCS)
 H_ALL := $(sort $(shell git ls-files '*.h' 2>/dev/null))
 
 obj = $(patsubst %.c,$(O)/%.o,$(1))
@@ -64,11 +67,13 @@ BENCHES := $(O)/tests/bench/window $(O)/tests/bench/floor
 FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
 
 .PHONY: all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
-	fuzzers install uninstall clean help man
+	fuzzers vmm install install-lib uninstall clean help man
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(O)/vpatch $(O)/include/vpatch/hotfix.h
+HEADERS := $(O)/include/vpatch/hotfix.h $(O)/include/vpatch/inproc.h $(O)/include/vpatch/vpatch.h
+
+all: $(O)/vpatch $(O)/libvpatch.a $(O)/libvpatch.so $(HEADERS)
 
 help:
 	@echo 'make            build the vpatch command'
@@ -78,7 +83,8 @@ help:
 	@echo 'make bench      window and command times, as ratios'
 	@echo 'make lint       floors, include paths, names   make tidy cppcheck   static analysis'
 	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
-	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR=   make uninstall clean'
+	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR= LIBDIR=   make uninstall clean'
+	@echo 'make vmm        the example VMM with libvpatch in it (tests/vmm)'
 	@echo 'Variables: O=DIR V=1 SAN=address,undefined CC= CFLAGS='
 
 # --- building ---------------------------------------------------------------------------------
@@ -115,6 +121,34 @@ $(TESTLIB): $(call obj,$(TESTLIB_SRCS))
 $(O)/vpatch: $(call obj,$(CLI_SRCS)) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+
+# libvpatch: what the calls of vmm-agent/lib and the inproc driver need out of the archive, and
+# nothing that needs json-c, libelf or libcrypto (-z defs sees to that). In the static one
+# everything that is not exported has become local, so no name of ours meets one of the VMM's.
+SOVERSION := 0
+SO := libvpatch.so.$(SOVERSION)
+EXPORTING := $(call obj,vmm-agent/lib/lib.c vmm-agent/drv/inproc_vm.c vmm-agent/drv/inproc_hold.c)
+MAP := vmm-agent/lib/libvpatch.map
+$(O)/$(SO): $(EXPORTING) $(LIB) $(MAP)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,$(SO) -Wl,--version-script,$(MAP) -Wl,-z,defs -Wl,-z,relro,-z,now \
+		$(BASE_LDFLAGS) $(LDFLAGS) -o $@ $(EXPORTING) $(LIB) -lpthread
+$(O)/libvpatch.so: $(O)/$(SO)
+	$(Q)ln -sf $(SO) $@
+$(O)/libvpatch.o: $(EXPORTING) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(LD) -r -o $@ $^ && objcopy --localize-hidden $@
+$(O)/libvpatch.a: $(O)/libvpatch.o
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# The example VMM is built as a program outside the tree would be: public headers, the static library.
+vmm: $(O)/vmm
+$(call obj,$(VMM_SRCS)): BASE_CFLAGS += -I$(O)/include
+$(call obj,$(VMM_SRCS)): | $(HEADERS)
+$(O)/vmm: $(call obj,$(VMM_SRCS)) $(O)/libvpatch.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ -lpthread
 
 units: $(UNITS)
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)
@@ -221,8 +255,13 @@ $(O)/dirs: FORCE
 FORCE:
 $(call obj,$(CLI_SRCS)): $(O)/dirs
 
-# What the source of a hotfix includes, where the command finds it before it is installed.
+# What programs outside include, where it is found before it is installed: hotfix.h by the source of
+# a hotfix, the others by a VMM.
 $(O)/include/vpatch/hotfix.h: vmm-agent/hotfix/include/vpatch/hotfix.h
+	$(Q)mkdir -p $(@D) && cp $< $@
+$(O)/include/vpatch/inproc.h: vmm-agent/drv/include/vpatch/inproc.h
+	$(Q)mkdir -p $(@D) && cp $< $@
+$(O)/include/vpatch/vpatch.h: vmm-agent/lib/include/vpatch/vpatch.h
 	$(Q)mkdir -p $(@D) && cp $< $@
 
 man: $(O)/vpatch.1 $(O)/vpatch.bash
@@ -243,9 +282,11 @@ MAN1 := $(DESTDIR)$(PREFIX)/share/man/man1
 COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 DATA := $(DESTDIR)$(PREFIX)/share/vpatch
 CONFDIR := $(DESTDIR)$(SYSCONFDIR)/vpatch
+LIBS := $(DESTDIR)$(LIBDIR)
+INCLUDES := $(DESTDIR)$(PREFIX)/include/vpatch
 
 # Configuration is the administrator's: written once, never over what is there, never removed.
-install: all man
+install: all man install-lib
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(MAN1) $(COMPLETIONS) $(DATA)/include/vpatch
 	$(INSTALL) -m 0755 $(O)/vpatch $(DESTDIR)$(PREFIX)/bin/vpatch
 	$(INSTALL) -m 0644 $(O)/vpatch.1 $(MAN1)/vpatch.1
@@ -257,6 +298,17 @@ install: all man
 			-e 's#/run/vpatch#$(RUNDIR)/vpatch#' vmm-agent/cli/vpatch.conf >$(O)/vpatch.conf && \
 		$(INSTALL) -m 0644 $(O)/vpatch.conf $(CONFDIR)/vpatch.conf; }
 
+# The library alone: what a VMM's build needs.
+install-lib: $(O)/libvpatch.a $(O)/$(SO) $(HEADERS)
+	$(INSTALL) -d $(LIBS)/pkgconfig $(INCLUDES)
+	$(INSTALL) -m 0644 $(O)/libvpatch.a $(LIBS)/libvpatch.a
+	$(INSTALL) -m 0644 $(O)/$(SO) $(LIBS)/$(SO)
+	ln -sf $(SO) $(LIBS)/libvpatch.so
+	$(INSTALL) -m 0644 $(O)/include/vpatch/inproc.h $(O)/include/vpatch/vpatch.h $(INCLUDES)/
+	$(Q)sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBDIR@#$(LIBDIR)#' -e 's#@VERSION@#$(VERSION)#' \
+		vmm-agent/lib/libvpatch.pc.in >$(LIBS)/pkgconfig/libvpatch.pc
+
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vpatch $(MAN1)/vpatch.1 $(COMPLETIONS)/vpatch
-	rm -rf $(DATA)
+	rm -f $(LIBS)/libvpatch.a $(LIBS)/libvpatch.so $(LIBS)/$(SO) $(LIBS)/pkgconfig/libvpatch.pc
+	rm -rf $(DATA) $(INCLUDES)

@@ -11,17 +11,22 @@ prepare 'build demo arm64 check' "$@"
 export SCALE=${SCALE:-2}
 jobs=$(nproc)
 
-row build 600 make -j"$jobs" all units tools O="$O"
+row build 600 make -j"$jobs" all units tools vmm O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do
   row "fetch/$arch" 600 tests/linux/fetch.sh "$arch"
 done
 row lint 120 tests/lint.sh
 row freestanding 120 tests/rows/freestanding.sh
+for arch in arm64 riscv64; do
+  row "host/$arch" 120 tests/rows/host.sh "$arch"
+done
 row cppcheck 300 tests/rows/static.sh cppcheck
 row tidy 900 tests/rows/static.sh clang-tidy
 row install 120 tests/rows/install.sh
+row lib 120 tests/rows/lib.sh
 row killstep 60 tests/rows/killstep.sh
 row deps 60 tests/rows/deps.sh
+row vmm 120 tests/rows/vmm.sh
 
 for f in tests/unit/test_*.c; do
   t=$(basename "$f" .c)

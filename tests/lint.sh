@@ -22,6 +22,7 @@ allowed() {
     vmm-agent/hotfix) echo 'protocol arch vmm-agent/base' ;;
     vmm-agent/engine) echo 'protocol arch vmm-agent vmm-agent/base vmm-agent/guest vmm-agent/hotfix' ;;
     vmm-agent/domain) echo 'protocol arch qmp vmm-agent vmm-agent/base vmm-agent/drv' ;;
+    vmm-agent/lib) echo 'protocol vmm-agent vmm-agent/base vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine' ;;
     vmm-agent/cli) echo 'protocol arch vmm-agent vmm-agent/base vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain' ;;
     *) echo '*' ;;
   esac
@@ -29,6 +30,7 @@ allowed() {
 room_of() {
   case "$1" in
     arch/*) echo arch ;;
+    */include/vpatch/*) echo "${1%%/include/*}" ;; # what a room gives to programs outside
     *) dirname "$1" ;;
   esac
 }

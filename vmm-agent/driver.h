@@ -16,6 +16,9 @@ struct vp_driver {
 	int (*ram)(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag);
 	int (*run_state)(void *self, enum vp_run_state *ret, char words[32], struct diag *diag);
 	int (*read)(void *self, vp_gpa_t at, void *buf, size_t len);
+	/* n pieces in one go; each lies in RAM as a whole or the call fails. NULL: nothing is read
+	 * ahead. */
+	int (*read_all)(void *self, const struct vp_io *io, size_t n);
 	int (*find_pages)(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag); /* NULL: target.c reads page by page */
 	int (*peek_regs)(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag);
@@ -29,6 +32,8 @@ struct vp_driver {
 	uint64_t (*held_since)(void *self);
 	int (*regs)(void *self, unsigned vcpu, struct arch_regs *ret);
 	int (*write)(void *self, vp_gpa_t at, const void *buf, size_t len);
+	/* n pieces in their order; NULL: target.c calls write. */
+	int (*write_all)(void *self, const struct vp_io *io, size_t n);
 	int (*sync)(void *self);
 	/* Once for every pause or takeover that succeeded. VP_E_PAUSED when the guest may still be
 	 * held, VP_E_DISCONNECTED when the VMM is gone. */

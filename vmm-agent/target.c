@@ -7,6 +7,7 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/driver.h"
+#include "vmm-agent/pages.h"
 
 #define PAGE       4096u
 #define PREFIX_MAX 64u
@@ -27,6 +28,8 @@ struct vp_target {
 	bool held;
 	uint64_t held_at;        /* when vp_pause was called */
 	struct vp_paused paused; /* no allocation inside a window */
+	bool noting;
+	struct pages ahead;
 };
 
 static int copy_info(struct vp_target *t, const struct vp_target_info *info)
@@ -46,6 +49,7 @@ static int copy_info(struct vp_target *t, const struct vp_target_info *info)
 
 static void destroy(struct vp_target *t)
 {
+	pages_deinit(&t->ahead);
 	for (size_t i = 0; i < 4; i++)
 		free(t->words[i]);
 	free(t);
@@ -209,7 +213,32 @@ int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len)
 	r = for_runs(t, at, NULL, len, false);
 	if (r < 0)
 		return r;
+	if (t->noting)
+		pages_note(&t->ahead, at, len);
+	if (t->held && pages_get(&t->ahead, at, buf, len))
+		return VP_OK;
 	return for_runs(t, at, buf, len, true);
+}
+
+void vp_note_reads(struct vp_target *t, bool on)
+{
+	if (!t->driver->read_all)
+		return;
+	if (on)
+		pages_deinit(&t->ahead);
+	else if (!pages_seal(&t->ahead))
+		pages_deinit(&t->ahead);
+	t->noting = on;
+}
+
+void vp_read_ahead(struct vp_paused *p)
+{
+	struct vp_target *t = p->target;
+	struct pages *a = &t->ahead;
+
+	/* io is there once the set is sealed. */
+	a->loaded = t->held && !t->noting && a->io &&
+		    t->driver->read_all(t->self, a->io, a->n_io) == VP_OK;
 }
 
 static int find_by_reading(struct vp_target *t, const void *prefix, size_t n, vp_gpa_t *found,
@@ -362,7 +391,9 @@ int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag, struct v
 
 int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret)
 {
-	int r = may_hold(t, diag);
+	/* A job that ended without letting go was this process's own. */
+	bool again = t->held && t->armed && (t->caps & VP_CAP_HOLD_HERE);
+	int r = again ? VP_OK : may_hold(t, diag);
 
 	if (r < 0)
 		return r;
@@ -409,7 +440,26 @@ int vp_write(struct vp_paused *p, vp_gpa_t at, const void *buf, size_t len)
 		return VP_OK;
 	if (ram_run(t, at, len) != len)
 		return VP_E_RANGE;
+	t->ahead.loaded = false;
 	return t->driver->write(t->self, at, buf, len);
+}
+
+int vp_write_all(struct vp_paused *p, const struct vp_io *io, size_t n)
+{
+	struct vp_target *t = p->target;
+	int r = VP_OK;
+
+	if (!t->held)
+		return VP_E_INTERNAL;
+	for (size_t i = 0; i < n; i++)
+		if (io[i].len == 0 || ram_run(t, io[i].at, io[i].len) != io[i].len)
+			return VP_E_RANGE;
+	t->ahead.loaded = false;
+	if (t->driver->write_all)
+		return t->driver->write_all(t->self, io, n);
+	for (size_t i = 0; r == VP_OK && i < n; i++)
+		r = t->driver->write(t->self, io[i].at, io[i].buf, io[i].len);
+	return r;
 }
 
 int vp_sync(struct vp_paused *p)
@@ -425,6 +475,7 @@ int vp_resume(struct vp_paused *p)
 		return VP_E_INTERNAL;
 	/* Whatever happens p is spent: what is left to try is vp_takeover. */
 	t->held = false;
+	t->ahead.loaded = false;
 	return t->driver->resume(t->self);
 }
 
@@ -435,6 +486,7 @@ int vp_strand(struct vp_paused *p)
 	if (!t->held)
 		return VP_E_INTERNAL;
 	t->held = false;
+	t->ahead.loaded = false;
 	return t->driver->strand ? t->driver->strand(t->self) : VP_OK;
 }
 

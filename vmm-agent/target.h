@@ -39,6 +39,7 @@ enum vp_cap {
 	VP_CAP_WRITE_DIRTY = 1 << 1, /* a write is seen by migration's dirty log */
 	VP_CAP_STORE_LIVE = 1 << 2,  /* single-copy atomic stores while the guest runs */
 	VP_CAP_DEATH_FREES = 1 << 3, /* a dead holder lets the guest go by itself */
+	VP_CAP_HOLD_HERE = 1 << 4,   /* only this process can hold it, no fork of it */
 };
 
 enum vp_run_state {
@@ -67,6 +68,13 @@ struct vp_target_info {
 	unsigned vcpus;
 };
 
+/* One of several pieces of guest memory that are read or written in one go. */
+struct vp_io {
+	vp_gpa_t at;
+	void *buf;
+	size_t len;
+};
+
 struct vp_ram {
 	vp_gpa_t start;
 	uint64_t len;
@@ -89,6 +97,15 @@ int vp_run_state(struct vp_target *t, enum vp_run_state *ret, char words[32],
 /* Copies guest RAM out, all of it or nothing. VP_E_RANGE outside RAM. Works held and running;
  * while running, the bytes may be of different moments. */
 int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE;
+
+/*
+ * Reading ahead, for what must be quick in a hold. From vp_note_reads(t, true) to (t, false) the
+ * pages that vp_read touches are noted. In a hold vp_read_ahead then reads all of them at once,
+ * anew at every call, and vp_read answers from that copy until the next write. It is never an
+ * error: what could not be read ahead is read when it is asked for.
+ */
+void vp_note_reads(struct vp_target *t, bool on);
+void vp_read_ahead(struct vp_paused *p);
 
 /*
  * Finds 4 KiB-aligned pages of RAM that start with the n (at most 64) bytes of prefix, in
@@ -120,7 +137,8 @@ void vp_leave_held(struct vp_target *t);
 int vp_pause(struct vp_target *t, uint64_t deadline, struct diag *diag,
 	     struct vp_paused **ret) VP_MUST_USE;
 
-/* After the holder died. The guest is held on success; VP_E_PAUSED when it may still be held and
+/* After the holder died; at VP_CAP_HOLD_HERE also while the guest is still held, after an undo that
+ * failed: what was handed out by vp_pause is the same again. The guest is held on success; VP_E_PAUSED when it may still be held and
  * nothing could be done about it. */
 int vp_takeover(struct vp_target *t, struct diag *diag, struct vp_paused **ret) VP_MUST_USE;
 
@@ -135,6 +153,9 @@ int vp_regs(struct vp_paused *p, unsigned vcpu, struct arch_regs *ret) VP_MUST_U
 /* Writes guest RAM, all of it or an error after which the bytes are in doubt. VP_E_RANGE before
  * the first byte when it does not lie in one RAM range. */
 int vp_write(struct vp_paused *p, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+
+/* The same for n pieces, stored in their order. Every one is checked before the first byte. */
+int vp_write_all(struct vp_paused *p, const struct vp_io *io, size_t n) VP_MUST_USE;
 
 /* After the last write: every vCPU will execute the new bytes when it goes on. */
 int vp_sync(struct vp_paused *p) VP_MUST_USE;

@@ -15,6 +15,10 @@ bin=$(find "$d/root" -type f -name vpatch -perm -100)
 stray=$(find "$d/root" ! -type d ! -path "$d/root/opt/vp/*" ! -path "$d/root/opt/etc/*")
 [ -z "$stray" ] || fail "outside PREFIX and SYSCONFDIR: $stray"
 [ -e "$d/root/opt/vp/include/vpatch/hotfix.h" ] || find "$d/root" -name hotfix.h | grep -q . || fail 'hotfix.h is not installed'
+for f in libvpatch.a libvpatch.so libvpatch.so.0 pkgconfig/libvpatch.pc; do
+  [ -s "$d/root/opt/vp/lib/$f" ] || fail "no $f"
+done
+grep -q '^prefix=/opt/vp$' "$d/root/opt/vp/lib/pkgconfig/libvpatch.pc" || fail 'libvpatch.pc names another PREFIX'
 [ -s "$d/root/opt/vp/share/man/man1/vpatch.1" ] || fail 'no man page'
 grep -q /opt/etc/vpatch/certs.d "$d/root/opt/vp/share/man/man1/vpatch.1" || fail 'the man page names another SYSCONFDIR'
 bash -n "$d/root/opt/vp/share/bash-completion/completions/vpatch" || fail 'no completion that bash can read'
@@ -38,5 +42,5 @@ to install
 to uninstall
 [ "$(cksum <"$conf")" = "$before" ] || fail 'uninstall touched a configuration that somebody had changed'
 [ -e "$d/root/opt/etc/vpatch/certs.d/mine.pem" ] || fail 'uninstall took a certificate away'
-left=$(find "$d/root" -type f ! -path "$d/root/opt/etc/*")
+left=$(find "$d/root" ! -type d ! -path "$d/root/opt/etc/*")
 [ -z "$left" ] || fail "left behind: $left"

@@ -36,6 +36,7 @@ static void test_a_name_that_says_no_way_is_usage(void **state)
 			 VP_E_USAGE);
 	assert_int_equal(open_error("/run/vm.sock", NULL, "write qmp:/run/vm.sock"), VP_E_USAGE);
 	assert_int_equal(open_error("", NULL, "qmp:PATH"), VP_E_USAGE);
+	assert_int_equal(open_error("inproc:17", NULL, "vp_recover()"), VP_E_PENDING);
 	assert_int_equal(open_error("qmp:", NULL, "qmp:/path"), VP_E_USAGE);
 	assert_int_equal(open_error("pid:", NULL, "pid:N"), VP_E_USAGE);
 	assert_int_equal(open_error("pid:12x", NULL, "pid:N"), VP_E_USAGE);

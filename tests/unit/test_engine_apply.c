@@ -753,6 +753,36 @@ static int recover(struct world *w, struct seen *seen)
 	return eng_recover(&w->opts.dirs, open_fake, w->f, note_seen, seen, &w->diag);
 }
 
+/* A VMM that holds its own guest left an entry open; it recovers that one and opens no other's. */
+static void test_own_entry_is_recovered_alone(void **state)
+{
+	struct world *w = *state;
+	struct hf_bundle *b = BUNDLE(w, "fix", "1", ENTRY "\0" ONE);
+	const struct vp_identity other = {.pid = 1, .start_time = 1};
+	uint8_t *before = memory(w);
+	struct seen seen = {0};
+
+	vp_target_close(w->t);
+	fake_caps(w->f, VP_CAP_WRITE_DIRTY | VP_CAP_HOLD_HERE);
+	must(w, fake_open(w->f, &w->diag, &w->t));
+	fake_fail_op(w->f, FAKE_WRITE, 2, VP_E_IO, true);
+	assert_int_equal(apply(w, b), VP_E_TORN);
+	assert_true(fake_held(w->f));
+	fake_fail_op(w->f, FAKE_WRITE, 0, 0, false);
+	assert_int_equal(apply(w, b), VP_E_PENDING);
+	must(w, eng_recover_one(&other, &w->opts.dirs, open_fake, w->f, note_seen, &seen));
+	assert_int_equal(seen.n, 0);
+	must(w, eng_recover_one(&vp_target_info(w->t)->id, &w->opts.dirs, open_fake, w->f,
+				note_seen, &seen));
+	assert_int_equal(seen.n, 1);
+	assert_int_equal(seen.outcome, ENG_ROLLED_BACK);
+	assert_true(fake_runs(w->f));
+	assert_int_equal(changes(w, before), 0);
+	must(w, apply(w, b));
+	free(before);
+	hf_close(b);
+}
+
 struct death {
 	pid_t test;
 	uint64_t writes; /* the holder's nth write, at which both die */
@@ -1040,6 +1070,7 @@ int main(void)
 		both(test_guest_patcher_that_comes_later_is_told_and_left_alone),
 		both(test_change_met_halfway_is_partial_and_revert_finishes_it),
 		both(test_forged_resting_bytes_are_not_put_back),
+		both(test_own_entry_is_recovered_alone),
 		both(test_what_dead_agents_left_is_recovered_whole),
 		both(test_interrupted_upgrade_is_recovered_whole),
 		both(test_both_versions_of_an_interrupted_upgrade_are_reverted),

@@ -534,12 +534,11 @@ static void fail_each_call(uint32_t caps, bool revert)
 }
 
 /* Words that no undo could put right: neither disarm nor close may let the guest run on them. */
-static void test_torn_guest_stays_held_until_recover(void **state)
+static void torn_guest_stays_held(uint32_t caps)
 {
-	struct scene *s = scene(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY);
+	struct scene *s = scene(caps);
 	enum eng_outcome outcome;
 
-	(void)state;
 	fake_fail_op(s->f, FAKE_WRITE, 3, VP_E_IO, true);
 	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_E_TORN);
 	assert_true(fake_held(s->f));
@@ -551,6 +550,12 @@ static void test_torn_guest_stays_held_until_recover(void **state)
 	assert_true(fake_runs(s->f));
 	assert_true(is_old(s));
 	scene_end(s);
+}
+
+static void test_torn_guest_stays_held_until_recover(void **state)
+{
+	(void)state;
+	torn_guest_stays_held(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY);
 }
 
 /* A recover that could not look has not rolled back: the entry stays open. */
@@ -593,6 +598,54 @@ static void test_revert_driver_fails_at_each_call(void **state)
 {
 	(void)state;
 	fail_each_call(VP_CAP_REGS_LIVE | VP_CAP_WRITE_DIRTY, true);
+}
+
+/* A guest that no fork can hold: everything happens on the thread that asked for it. */
+static void test_guest_of_this_process_is_held_here(void **state)
+{
+	const uint32_t caps = VP_CAP_WRITE_DIRTY | VP_CAP_HOLD_HERE;
+	struct scene *s = scene(caps);
+	const struct fake_event *e;
+
+	(void)state;
+	assert_int_equal(run_txn(s, s->txn, 10 * CLOCK_NS_PER_SEC), VP_OK);
+	assert_true(is_new(s) && fake_runs(s->f));
+	assert_true(s->report.window_ns > 0);
+	assert_false(journal_open(s));
+	for (size_t i = 0; (e = fake_event(s->f, i)); i++)
+		assert_int_equal(e->pid, getpid());
+	scene_end(s);
+	fail_each_call(caps, false);
+	fail_each_call(caps, true);
+	torn_guest_stays_held(caps);
+}
+
+static void test_deadline_of_a_guest_of_this_process_puts_everything_back(void **state)
+{
+	struct scene *s = scene(VP_CAP_WRITE_DIRTY | VP_CAP_HOLD_HERE);
+	unsigned late = 0;
+
+	(void)state;
+	for (uint64_t at = 1; at < 100; at++) {
+		bool reached;
+		int r;
+
+		again(s, false);
+		s->plot->watchdog = 0; /* the hook is for this process, too */
+		s->plot->sleep_at = at;
+		s->plot->sleep_ns = 30 * CLOCK_NS_PER_MS;
+		r = run_txn(s, s->txn, 25 * CLOCK_NS_PER_MS);
+		reached = s->plot->seen >= at;
+		assert_true(fake_runs(s->f));
+		assert_false(journal_open(s));
+		assert_true(r == VP_OK || r == VP_E_DEADLINE);
+		assert_true(r == VP_OK ? is_new(s) : is_old(s));
+		late += r == VP_E_DEADLINE;
+		if (!reached)
+			break;
+	}
+	assert_true(late > 10);
+	scene_end(s);
 }
 
 static uint64_t holder_calls(struct scene *s, const struct eng_txn *txn, bool revert)
@@ -956,6 +1009,8 @@ int main(void)
 		cmocka_unit_test(test_recover_leaves_what_the_guest_itself_has_changed),
 		cmocka_unit_test(test_payload_that_was_whole_is_retired_and_never_erased_later),
 		cmocka_unit_test(test_torn_guest_stays_held_until_recover),
+		cmocka_unit_test(test_guest_of_this_process_is_held_here),
+		cmocka_unit_test(test_deadline_of_a_guest_of_this_process_puts_everything_back),
 		cmocka_unit_test(test_recover_without_memory_leaves_the_entry_open),
 		cmocka_unit_test(test_guest_found_paused_stays_paused),
 		cmocka_unit_test(test_migrating_guest_is_refused_untouched),

@@ -5,6 +5,7 @@
 
 #include "vmm-agent/domain/pid.h"
 #include "vmm-agent/drv/gdb.h"
+#include "vmm-agent/drv/inproc.h"
 #include "vmm-agent/drv/kvm.h"
 
 enum choice { AUTO, GDB, KVM };
@@ -96,6 +97,12 @@ int dom_open(const char *name, const struct dom_opts *opts, struct diag *diag,
 		return open_qmp(name, name + strlen("qmp:"), choice, diag, ret);
 	if (has_prefix(name, "pid:"))
 		return open_pid(name, choice, diag, ret);
+	if (has_prefix(name, INPROC_LOCATOR))
+		return diag_set(
+			diag, VP_E_PENDING,
+			"%s: a VMM with libvpatch in it, which alone can reach its guest: have "
+			"it call vp_recover(), or end it",
+			name);
 	if (strchr(name, '/'))
 		return diag_set(diag, VP_E_USAGE, "%s: a path is not a domain: write qmp:%s", name,
 				name);

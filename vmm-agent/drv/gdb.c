@@ -42,6 +42,11 @@ static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 	return vmm_mem_read(&((struct gdb *)self)->m->mem, at, buf, len);
 }
 
+static int drv_read_all(void *self, const struct vp_io *io, size_t n)
+{
+	return vmm_mem_read_all(&((struct gdb *)self)->m->mem, io, n);
+}
+
 static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag)
 {
@@ -440,6 +445,7 @@ static const struct vp_driver driver = {
 	.ram = drv_ram,
 	.run_state = drv_run_state,
 	.read = drv_read,
+	.read_all = drv_read_all,
 	.find_pages = drv_find_pages,
 	.peek_regs = drv_peek_regs,
 	.check = drv_check,

@@ -49,6 +49,11 @@ static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 	return vmm_mem_read(&((struct kvm *)self)->mem, at, buf, len);
 }
 
+static int drv_read_all(void *self, const struct vp_io *io, size_t n)
+{
+	return vmm_mem_read_all(&((struct kvm *)self)->mem, io, n);
+}
+
 static int drv_find_pages(void *self, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 			  size_t *n_ret, struct diag *diag)
 {
@@ -224,6 +229,11 @@ static int drv_write(void *self, vp_gpa_t at, const void *buf, size_t len)
 	return vmm_mem_write(&((struct kvm *)self)->mem, at, buf, len);
 }
 
+static int drv_write_all(void *self, const struct vp_io *io, size_t n)
+{
+	return vmm_mem_write_all(&((struct kvm *)self)->mem, io, n);
+}
+
 /*
  * Nothing is left to do: stores are seen by instruction fetch (Intel SDM vol. 3, 12.6; AMD64 APM
  * vol. 2, 7.6.1), and between the stores and its next guest instruction every vCPU's thread is
@@ -323,6 +333,7 @@ const struct vp_driver kvm_driver = {
 	.ram = drv_ram,
 	.run_state = drv_run_state,
 	.read = drv_read,
+	.read_all = drv_read_all,
 	.find_pages = drv_find_pages,
 	.peek_regs = drv_peek_regs,
 	.check = drv_check,
@@ -333,6 +344,7 @@ const struct vp_driver kvm_driver = {
 	.held_since = drv_held_since,
 	.regs = drv_regs,
 	.write = drv_write,
+	.write_all = drv_write_all,
 	.sync = drv_sync,
 	.resume = drv_resume,
 	.strand = drv_strand,

@@ -172,6 +172,66 @@ int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t 
 	return copy_ram(m, at, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
+/* Where [at, at + len) lies in the VMM; 0 if not in one range. */
+static uint64_t hva_of(const struct vmm_mem *m, vp_gpa_t at, size_t len)
+{
+	size_t lo = 0, hi = m->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct vp_ram *ram = &m->ram[mid];
+
+		if (at.v < ram->start.v)
+			hi = mid;
+		else if (at.v - ram->start.v >= ram->len)
+			lo = mid + 1;
+		else if (!vp_fits(at.v - ram->start.v, len, ram->len))
+			return 0;
+		else
+			return m->hva[mid] + (at.v - ram->start.v);
+	}
+	return 0;
+}
+
+static int copy_all(const struct vmm_mem *m, const struct vp_io *io, size_t n, bool out)
+{
+	struct iovec local[BATCH], remote[BATCH];
+
+	while (n > 0) {
+		size_t now = n < BATCH ? n : BATCH, want = 0;
+		ssize_t got;
+
+		for (size_t i = 0; i < now; i++) {
+			uint64_t hva = hva_of(m, io[i].at, io[i].len);
+
+			if (hva == 0)
+				return VP_E_RANGE;
+			local[i] = (struct iovec){io[i].buf, io[i].len};
+			remote[i] = (struct iovec){(void *)(uintptr_t)hva, io[i].len};
+			want += io[i].len;
+		}
+		got = out ? process_vm_writev(m->pid, local, now, remote, now, 0)
+			  : process_vm_readv(m->pid, local, now, remote, now, 0);
+		if (got < 0)
+			return read_error();
+		if ((size_t)got != want)
+			return VP_E_IO;
+		io += now;
+		n -= now;
+	}
+	return VP_OK;
+}
+
+int vmm_mem_read_all(const struct vmm_mem *m, const struct vp_io *io, size_t n)
+{
+	return copy_all(m, io, n, false);
+}
+
+int vmm_mem_write_all(const struct vmm_mem *m, const struct vp_io *io, size_t n)
+{
+	return copy_all(m, io, n, true);
+}
+
 struct finder {
 	const struct vmm_mem *m;
 	const void *prefix;

@@ -29,6 +29,10 @@ int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len) VP
 /* The same the other way. The VMM's own write tracking does not see it. */
 int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
+/* n pieces, each within one range, in their order and in as few system calls as can be. */
+int vmm_mem_read_all(const struct vmm_mem *m, const struct vp_io *io, size_t n) VP_MUST_USE;
+int vmm_mem_write_all(const struct vmm_mem *m, const struct vp_io *io, size_t n) VP_MUST_USE;
+
 /* As vp_find_pages. */
 int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp_gpa_t *found,
 		       size_t cap, size_t *n_ret, struct diag *diag) VP_MUST_USE;

@@ -128,4 +128,9 @@ int eng_recover(const struct eng_dirs *dirs, eng_open_fn open, void *open_ctx,
 		void (*fn)(void *ctx, const struct eng_recovered *r), void *ctx,
 		struct diag *diag) VP_MUST_USE;
 
+/* The same for one VMM alone; fn is not called when its journal has nothing open. */
+int eng_recover_one(const struct vp_identity *id, const struct eng_dirs *dirs, eng_open_fn open,
+		    void *open_ctx, void (*fn)(void *ctx, const struct eng_recovered *r),
+		    void *ctx) VP_MUST_USE;
+
 #endif

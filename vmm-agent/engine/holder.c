@@ -22,6 +22,10 @@
  * the journal stays open for recover. A holder that dies is followed by a repair job, which looks
  * at the bytes alone. A repair is a job like the change, so whoever holds the guest is
  * always a child that may be killed.
+ *
+ * A guest of this very process (VP_CAP_HOLD_HERE) cannot be held from a fork: there the jobs run
+ * on the calling thread, with the same phases and nobody to expire them. The window looks at its
+ * deadline between steps as ever.
  */
 #include "vmm-agent/engine/holder.h"
 
@@ -188,6 +192,11 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	memset(w->prog, 0, sizeof(*w->prog));
 	diag_init(&w->prog->diag);
 	w->prog->phase = ENG_ARMED;
+	if (vp_target_caps(hold->t) & VP_CAP_HOLD_HERE) {
+		/* Nobody watches: should this process end, so does the guest. */
+		holder_main(hold, job, w);
+		return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
+	}
 	pid = fork();
 	if (pid < 0) {
 		int r = diag_errno(&w->prog->diag, errno, "starting the holder");
@@ -208,6 +217,7 @@ static int window_init(struct eng_window *w, const struct eng_hold *hold)
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	*w = (struct eng_window){
+		.t = hold->t,
 		.txn = hold->txn,
 		.view = hold->view,
 		.vcpus = vp_target_info(hold->t)->vcpus,
@@ -278,6 +288,8 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 		window_deinit(&w);
 		return diag_set(diag, r, "holder: no memory");
 	}
+	if (job == ENG_JOB_CHANGE)
+		eng_window_rehearse(&w);
 	done = run_job(hold, job, &w, &expired);
 	r = why(w.prog, done, expired, diag);
 	ret->holder_died = !done;

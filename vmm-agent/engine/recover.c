@@ -195,3 +195,14 @@ int eng_recover(const struct eng_dirs *dirs, eng_open_fn open, void *open_ctx,
 				vp_err_sentence(rec.worst));
 	return VP_OK;
 }
+
+int eng_recover_one(const struct vp_identity *id, const struct eng_dirs *dirs, eng_open_fn open,
+		    void *open_ctx, void (*fn)(void *ctx, const struct eng_recovered *r), void *ctx)
+{
+	struct recovery rec = {dirs, open, open_ctx, fn, ctx, VP_OK};
+	char key[ENG_KEY_MAX];
+
+	eng_vmm_key(id, key);
+	(void)recover_one(&rec, key);
+	return rec.worst;
+}

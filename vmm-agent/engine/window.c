@@ -19,7 +19,7 @@
 
 static struct vp_target *target(const struct eng_window *w)
 {
-	return vp_paused_target(w->p);
+	return w->t;
 }
 
 static bool expired(const struct eng_window *w)
@@ -134,10 +134,39 @@ static int check_quiet(struct eng_window *w)
 	return VP_OK;
 }
 
+/* Only what is read counts here; what it says is judged in the hold. */
+void eng_window_rehearse(struct eng_window *w)
+{
+	const struct eng_area *a = &w->txn->area;
+	vp_gpa_t gpa;
+
+	vp_note_reads(w->t, true);
+	for (uint32_t i = 0; i < w->txn->n_quiet; i++) {
+		uint8_t now[8];
+
+		(void)!vp_read(w->t, w->txn->quiet[i].gpa, now, sizeof(now));
+	}
+	if (a->len > 0) {
+		(void)!w->view->locate(w->view->ctx, VP_EDIT_STATE, a->gva, a->len, &gpa);
+		(void)!vp_read(w->t, a->gpa, w->scratch, a->len);
+	}
+	for (uint32_t i = 0; i < w->txn->n_steps; i++) {
+		const struct vp_edit *e = &w->txn->steps[i].e.edit;
+		uint8_t now[VP_EDIT_MAX];
+
+		(void)!w->view->locate(w->view->ctx, e->kind, e->gva, e->len, &gpa);
+		(void)!vp_read(w->t, e->gpa, now, e->len);
+	}
+	vp_note_reads(w->t, false);
+}
+
 /* Every check there is, before the first byte is written. */
 static int verify(struct eng_window *w)
 {
-	int r = w->view->held(w->view->ctx, w->p, w->pcs, &w->prog->diag);
+	int r;
+
+	vp_read_ahead(w->p);
+	r = w->view->held(w->view->ctx, w->p, w->pcs, &w->prog->diag);
 
 	if (r == VP_OK)
 		r = check_quiet(w);
@@ -167,6 +196,17 @@ static void mark(struct eng_window *w, uint32_t begun)
 	w->prog->begun = begun;
 }
 
+static int store_batch(struct eng_window *w, uint32_t from, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct vp_edit *e = &w->txn->steps[from + i].e.edit;
+
+		w->io[i] = (struct vp_io){e->gpa, (void *)(uintptr_t)e->new, e->len};
+	}
+	mark(w, from + n + 1);
+	return seam(w, vp_write_all(w->p, w->io, n), "writing the words");
+}
+
 static int store_all(struct eng_window *w)
 {
 	const struct eng_area *a = &w->txn->area;
@@ -176,14 +216,12 @@ static int store_all(struct eng_window *w)
 		mark(w, 1);
 		r = seam(w, vp_write(w->p, a->gpa, a->new, a->len), "writing the payload");
 	}
-	for (uint32_t i = 0; r == VP_OK && i < w->txn->n_steps; i++) {
-		const struct vp_edit *e = &w->txn->steps[i].e.edit;
+	for (uint32_t i = 0; r == VP_OK && i < w->txn->n_steps; i += ENG_BATCH) {
+		uint32_t left = w->txn->n_steps - i;
 
 		r = in_time(w);
-		if (r < 0)
-			break;
-		mark(w, i + 2);
-		r = seam(w, vp_write(w->p, e->gpa, e->new, e->len), "writing a word");
+		if (r == VP_OK)
+			r = store_batch(w, i, left < ENG_BATCH ? left : ENG_BATCH);
 	}
 	return r;
 }
@@ -215,6 +253,7 @@ static int read_back(struct eng_window *w)
 	const struct eng_area *a = &w->txn->area;
 	int r = VP_OK;
 
+	vp_read_ahead(w->p);
 	if (a->len > 0) {
 		r = seam(w, vp_read(target(w), a->gpa, w->scratch, a->len),
 			 "reading guest memory back");

@@ -32,6 +32,9 @@ enum eng_end {
 	ENG_END_TORN,  /* undoing failed: the guest must not run */
 };
 
+/* Stores between two looks at the deadline. */
+#define ENG_BATCH 256u
+
 /* Lies in memory shared by holder and watchdog. */
 struct eng_progress {
 	uint32_t phase; /* enum eng_phase, atomic */
@@ -45,7 +48,8 @@ struct eng_progress {
 };
 
 struct eng_window {
-	struct vp_paused *p;
+	struct vp_target *t;
+	struct vp_paused *p; /* while it is held */
 	const struct eng_txn *txn;
 	const struct eng_view *view;
 	struct eng_progress *prog;
@@ -53,7 +57,11 @@ struct eng_window {
 	vp_gva_t *pcs; /* one a vCPU */
 	unsigned vcpus;
 	uint8_t *scratch; /* txn->area.len bytes */
+	struct vp_io io[ENG_BATCH];
 };
+
+/* Ahead of the hold: notes what the window will read, so that it reads all of it at once. */
+void eng_window_rehearse(struct eng_window *w);
 
 /*
  * Verifies everything, then stores, reads back and syncs. On failure what was stored is put back

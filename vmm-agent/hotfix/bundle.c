@@ -4,13 +4,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "protocol/bytes.h"
+#include "vmm-agent/base/sha256.h"
 #include "vmm-agent/hotfix/section.h"
 
 static int read_all(int fd, const char *path, struct diag *diag, uint8_t *buf, size_t *len)
@@ -269,12 +269,11 @@ int hf_open(const uint8_t *buf, size_t len, struct diag *diag, struct hf_bundle 
 	b->info.fixes = b->info.author = b->info.description = "";
 	b->info.replace = b->replace;
 	r = parse(b, buf, len, diag);
-	if (r == VP_OK && !EVP_Digest(b->obj.bytes, len, b->info.id, NULL, EVP_sha256(), NULL))
-		r = diag_set(diag, VP_E_INTERNAL, "libcrypto computes no SHA-256");
 	if (r < 0) {
 		hf_close(b);
 		return diag_prefix(diag, "bundle");
 	}
+	sha256(b->obj.bytes, len, b->info.id);
 	*ret = b;
 	return VP_OK;
 }

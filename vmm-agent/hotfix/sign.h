@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Inside hotfix/: the trailer of a signed file, and the directories that say who is trusted. */
+/* Inside hotfix/: signing, and the directories that say who is trusted. */
 #ifndef VP_HOTFIX_SIGN_H
 #define VP_HOTFIX_SIGN_H
 
 #include <openssl/cms.h>
 #include <openssl/x509.h>
 
-#include "vmm-agent/hotfix/hotfix.h"
+#include "vmm-agent/hotfix/trailer.h"
 
-#define SIGN_DER_MAX  65536u   /* bytes of a PKCS#7 message; one by sign-file has 300 to 900 */
 #define SIGN_FILE_MAX 1048576u /* bytes of a key, certificate or hash file */
-
-/*
- *     +-----------+-------------+-------------------------+------------------------------+
- *     |  content  |  PKCS#7 DER |  struct module_signature |  ~Module signature appended~ |
- *     +-----------+-------------+-------------------------+------------------------------+
- */
-struct sign_parts {
-	size_t content_len;
-	const uint8_t *der; /* NULL: there is no signature */
-	size_t der_len;
-};
-
-/* VP_E_BUNDLE when there is something that ought to be a signature and is not. */
-int sign_split(const uint8_t *buf, size_t len, struct diag *diag,
-	       struct sign_parts *ret) VP_MUST_USE;
 
 /* sha256, sha384 and sha512 are strong enough; everything else is refused. */
 bool sign_digest_strong(int nid);
