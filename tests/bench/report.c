@@ -9,21 +9,33 @@
 
 #include "tests/bench/targets.h"
 
-struct series *report_series(struct report *r, unsigned vcpus, unsigned busy, enum op op,
-			     unsigned sites)
+const struct series *report_find(const struct report *r, const struct series *like)
 {
-	struct series *s;
-
 	for (unsigned i = 0; i < r->n; i++) {
-		s = &r->series[i];
-		if (s->vcpus == vcpus && s->busy == busy && s->op == op && s->sites == sites)
+		const struct series *s = &r->series[i];
+
+		if (s->vmm == like->vmm && s->vcpus == like->vcpus && s->busy == like->busy &&
+		    s->op == like->op && s->sites == like->sites)
 			return s;
 	}
+	return NULL;
+}
+
+struct series *report_series(struct report *r, const struct series *like)
+{
+	const struct series *s = report_find(r, like);
+
+	if (s)
+		return &r->series[s - r->series];
 	if (r->n == SERIES_MAX)
 		return NULL;
-	s = &r->series[r->n++];
-	*s = (struct series){.vcpus = vcpus, .busy = busy, .op = op, .sites = sites};
-	return s;
+	r->series[r->n] = *like;
+	return &r->series[r->n++];
+}
+
+static const char *vmm_name(enum bare_vmm vmm)
+{
+	return vmm == BARE_COMMAND ? "example" : "qemu";
 }
 
 static FILE *create(const char *dir, const char *name)
@@ -82,6 +94,7 @@ static struct json_object *series_json(const struct series *s)
 {
 	struct json_object *o = json_object_new_object();
 
+	put_word(o, "vmm", vmm_name(s->vmm));
 	put_word(o, "driver", op_name[s->op]);
 	put(o, "vcpus", s->vcpus);
 	put(o, "busy_vcpus", s->busy);
@@ -133,7 +146,7 @@ static bool write_json(const struct report *r, const char *dir)
 
 	put_word(o, "schema", "vpatch-bench-window-1");
 	put_word(o, "vpatch", VP_VERSION);
-	put_word(o, "guest", "bare-metal x86-64, QEMU microvm, KVM");
+	put_word(o, "guest", "bare-metal x86-64, KVM");
 	json_object_object_add(o, "host", host_json());
 	put(o, "rounds", r->rounds);
 	put(o, "passes", r->passes);
@@ -156,16 +169,16 @@ static bool write_csv(const struct report *r, const char *dir)
 
 	if (!f)
 		return false;
-	fputs("driver,vcpus,busy_vcpus,sites,window_ns,total_ns,guest_gap_ns\n", f);
+	fputs("vmm,driver,vcpus,busy_vcpus,sites,window_ns,total_ns,guest_gap_ns\n", f);
 	for (unsigned i = 0; i < r->n; i++) {
 		const struct series *s = &r->series[i];
 
 		for (size_t j = 0; j < s->samples.n; j++) {
 			const struct sample *v = &s->samples.v[j];
 
-			fprintf(f, "%s,%u,%u,%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n",
-				op_name[s->op], s->vcpus, s->busy, s->sites, v->window_ns,
-				v->total_ns, v->gap_ns);
+			fprintf(f, "%s,%s,%u,%u,%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n",
+				vmm_name(s->vmm), op_name[s->op], s->vcpus, s->busy, s->sites,
+				v->window_ns, v->total_ns, v->gap_ns);
 		}
 	}
 	return finish(f);
@@ -176,19 +189,23 @@ static bool write_csv(const struct report *r, const char *dir)
 static const struct series *find(const struct report *r, unsigned vcpus, unsigned busy, enum op op,
 				 unsigned sites)
 {
-	for (unsigned i = 0; i < r->n; i++) {
-		const struct series *s = &r->series[i];
+	enum bare_vmm vmm = op == OP_INPROC ? BARE_COMMAND : BARE_MICROVM_KVM;
 
-		if (s->vcpus == vcpus && s->busy == busy && s->op == op && s->sites == sites)
-			return s;
-	}
-	return NULL;
+	return report_find(
+		r, &(struct series){
+			   .vmm = vmm, .vcpus = vcpus, .busy = busy, .op = op, .sites = sites});
+}
+
+/* Whether it has sites. */
+static unsigned changes(enum op op)
+{
+	return op == OP_KVM || op == OP_GDB || op == OP_APPLY || op == OP_INPROC;
 }
 
 /* Value in us, share of the samples that are at most that. */
 static void put_cdf(FILE *f, const struct report *r, enum op op, enum field field)
 {
-	const struct series *s = find(r, 2, 2, op, op <= OP_APPLY && op != OP_NONE);
+	const struct series *s = find(r, 2, 2, op, changes(op));
 	uint64_t *v = s && has(s, field) ? stat_sorted(&s->samples, field) : NULL;
 
 	if (!v)
@@ -214,7 +231,7 @@ static void put_vcpus(FILE *f, const struct report *r, enum op op, bool busy)
 {
 	fprintf(f, "# vcpus-%s-%s\n", busy ? "busy" : "idle", op_name[op]);
 	for (unsigned n = 1; n <= BARE_CPUS_MAX; n++) {
-		const struct series *s = find(r, n, busy ? n : 0, op, op == OP_KVM || op == OP_GDB);
+		const struct series *s = find(r, n, busy ? n : 0, op, changes(op));
 
 		if (s)
 			put_point(f, n, s);
@@ -249,6 +266,7 @@ static bool write_dat(const struct report *r, const char *dir)
 		put_vcpus(f, r, OP_HOLD, busy);
 		put_vcpus(f, r, OP_PTRACE_FIFO, busy);
 		put_vcpus(f, r, OP_QMP, busy);
+		put_vcpus(f, r, OP_INPROC, busy);
 		put_sites(f, r, OP_KVM, busy);
 		put_sites(f, r, OP_GDB, busy);
 	}
@@ -275,7 +293,8 @@ static void print_series(const struct series *s)
 
 	if (s->sites)
 		snprintf(sites, sizeof(sites), "%u", s->sites);
-	printf("  %5u %4u  %-18s %6s %5zu", s->vcpus, s->busy, op_name[s->op], sites, w.n);
+	printf("  %-7s %5u %4u  %-18s %6s %5zu", vmm_name(s->vmm), s->vcpus, s->busy,
+	       op_name[s->op], sites, w.n);
 	if (s->op == OP_NONE)
 		printf("  %9s %9s %9s %9s %9s  %10s", "-", "-", "-", "-", "-", "-");
 	else
@@ -293,13 +312,13 @@ void report_print(const struct report *r)
 	struct target target[TARGETS_MAX];
 	unsigned n = targets_of(r, target);
 
-	printf("bare-metal guest, QEMU microvm on KVM; %u rounds in %u passes, %.0f s\n", r->rounds,
-	       r->passes, (double)r->took_ns / 1e9);
-	printf("  %5s %4s  %-18s %6s %5s  %49s  %10s  %21s\n", "", "", "", "", "",
+	printf("bare-metal guest on KVM, under QEMU (microvm) and the example VMM; %u rounds in %u passes, %.0f s\n",
+	       r->rounds, r->passes, (double)r->took_ns / 1e9);
+	printf("  %-7s %5s %4s  %-18s %6s %5s  %49s  %10s  %21s\n", "", "", "", "", "", "",
 	       "window, us                     ", "total, us", "guest's gap, us  ");
-	printf("  %5s %4s  %-18s %6s %5s  %9s %9s %9s %9s %9s  %10s  %10s %10s\n", "vCPUs", "busy",
-	       "driver", "sites", "n", "min", "median", "p90", "p99", "max", "median", "median",
-	       "p90");
+	printf("  %-7s %5s %4s  %-18s %6s %5s  %9s %9s %9s %9s %9s  %10s  %10s %10s\n", "VMM",
+	       "vCPUs", "busy", "driver", "sites", "n", "min", "median", "p90", "p99", "max",
+	       "median", "median", "p90");
 	for (unsigned i = 0; i < r->n; i++)
 		print_series(&r->series[i]);
 	printf("\n  %-46s %10s %10s\n", "medians of windows", "at most", "is");

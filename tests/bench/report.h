@@ -8,6 +8,7 @@
 #define SERIES_MAX 256
 
 struct series {
+	enum bare_vmm vmm;
 	unsigned vcpus, busy;
 	enum op op;
 	unsigned sites;
@@ -22,9 +23,10 @@ struct report {
 	uint64_t took_ns;
 };
 
+/* NULL when it is not there. */
+const struct series *report_find(const struct report *r, const struct series *like);
 /* Made when it is not there; NULL when there are too many. */
-struct series *report_series(struct report *r, unsigned vcpus, unsigned busy, enum op op,
-			     unsigned sites);
+struct series *report_series(struct report *r, const struct series *like);
 
 /* DIR/window.json, window.csv (every sample) and window.dat; false with words on stderr. */
 bool report_write(const struct report *r, const char *dir);

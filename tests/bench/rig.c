@@ -13,6 +13,7 @@
 
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/domain/domain.h"
+#include "vmm-agent/drv/kvm.h"
 #include "vmm-agent/engine/record.h"
 #include "vmm-agent/engine/vmm.h"
 
@@ -31,6 +32,7 @@ const char *const op_name[OPS] = {
 	[OP_HOLD] = "floor-vpatch",
 	[OP_PTRACE] = "floor-ptrace",
 	[OP_PTRACE_FIFO] = "floor-ptrace-fifo",
+	[OP_INPROC] = "inproc-apply",
 };
 
 static bool say(const char *what, const char *words)
@@ -164,31 +166,38 @@ static void floor_close(struct floor *f)
 	*f = (struct floor){.pid = 0};
 }
 
-static bool floors_open(struct rig *r)
+static unsigned qmp_threads(struct rig *r, pid_t ret[BARE_CPUS_MAX])
 {
-	char tid[BARE_CPUS_MAX][16];
-	char *argv[BARE_CPUS_MAX + 3] = {NULL}, fifo[] = "-f";
 	struct json_object *cpus = NULL;
-	size_t n;
-	bool ok;
+	unsigned n = 0;
 
 	if (qmp_call(r->qmp, "query-cpus-fast", NULL, -1, clock_in(PATIENCE), NULL, &cpus) < 0)
-		return say("floor", "query-cpus-fast");
-	n = json_object_array_length(cpus);
-	for (size_t i = 0; i < n && i < BARE_CPUS_MAX; i++) {
+		return 0;
+	for (size_t i = 0; i < json_object_array_length(cpus) && n < BARE_CPUS_MAX; i++) {
 		uint64_t id = 0;
 
-		if (qmp_get_u64(json_object_array_get_idx(cpus, i), "thread-id", &id) < 0)
-			n = 0;
-		snprintf(tid[i], sizeof(tid[i]), "%" PRIu64, id);
-		argv[i + 2] = tid[i];
+		if (qmp_get_u64(json_object_array_get_idx(cpus, i), "thread-id", &id) == QMP_OK)
+			ret[n++] = (pid_t)id;
 	}
 	json_object_put(cpus);
+	return n;
+}
+
+static bool floors_open(struct rig *r)
+{
+	char word[BARE_CPUS_MAX][16];
+	char *argv[BARE_CPUS_MAX + 3] = {NULL}, fifo[] = "-f";
+	pid_t tid[BARE_CPUS_MAX];
+	unsigned n = r->qmp ? qmp_threads(r, tid) : vmm_threads(r->b.pid, tid);
+
 	if (n != r->b.opts.vcpus)
 		return say("floor", "another number of vCPUs than the guest has");
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(word[i], sizeof(word[i]), "%d", (int)tid[i]);
+		argv[i + 2] = word[i];
+	}
 	argv[1] = fifo;
-	ok = floor_open(&r->floor[1], argv);
-	return floor_open(&r->floor[0], argv + 1) && ok;
+	return floor_open(&r->floor[1], argv) && floor_open(&r->floor[0], argv + 1);
 }
 
 static bool load_fix(struct rig *r)
@@ -206,31 +215,48 @@ static bool load_fix(struct rig *r)
 }
 
 /* One QMP socket serves one client: each way has its own. */
-static bool open_all(struct rig *r, const char *gdb, const char *own)
+static bool start_qemu(struct rig *r, const struct bare_opts *opts)
 {
-	char name[SOCK_LEN + 8];
+	char gdb[SOCK_LEN], own[SOCK_LEN], name[SOCK_LEN + 8], arg[2][SOCK_LEN + 32];
+	const char *const extra[] = {"-qmp", arg[0], "-qmp", arg[1], NULL};
+	struct bare_opts all = *opts;
 	struct qmp_error err;
 
+	snprintf(gdb, sizeof(gdb), "%s/gdb", r->dir);
+	snprintf(own, sizeof(own), "%s/own", r->dir);
 	snprintf(name, sizeof(name), "qmp:%s", gdb);
-	if (!way_open(r, r->b.name, "kvm", &r->kvm) || !way_open(r, name, "gdb", &r->gdb))
+	snprintf(arg[0], sizeof(arg[0]), "unix:%s,server=on,wait=off", gdb);
+	snprintf(arg[1], sizeof(arg[1]), "unix:%s,server=on,wait=off", own);
+	all.sites = RIG_SITES_MAX;
+	all.extra = extra;
+	if (!bare_start(&r->b, &all) || !way_open(r, r->b.name, "kvm", &r->kvm) ||
+	    !way_open(r, name, "gdb", &r->gdb))
 		return false;
 	if (qmp_open(own, clock_in(PATIENCE), &err, &r->qmp) < 0)
 		return say("QMP", err.desc);
-	unlink(gdb);
-	unlink(own);
-	return floors_open(r) && load_fix(r);
+	return true;
 }
 
-bool rig_start(struct rig *r, unsigned vcpus, unsigned busy)
+static bool start_vmm(struct rig *r, const struct bare_opts *opts)
 {
-	char gdb[SOCK_LEN], own[SOCK_LEN], arg[2][SOCK_LEN + 32];
-	const char *const extra[] = {"-qmp", arg[0], "-qmp", arg[1], NULL};
-	const struct bare_opts opts = {.vmm = BARE_MICROVM_KVM,
-				       .vcpus = vcpus,
-				       .busy = busy,
-				       .ring = 3,
-				       .sites = RIG_SITES_MAX,
-				       .extra = extra};
+	char path[PATH_MAX], script[2 * PATH_MAX];
+	const char *const command[] = {"sh", "-c", script, NULL};
+	struct bare_opts all = *opts;
+
+	vmm_command(program("../../vmm", path), r->dir, script, sizeof(script));
+	all.command = command;
+	if (!bare_start(&r->b, &all))
+		return false;
+	/* By its pid alone: the control socket that it listens on is no monitor. */
+	if (drv_kvm_open_pid(r->b.name, r->b.pid, &r->diag, &r->kvm.t) < 0 ||
+	    guest_open(r->kvm.t, GUEST_MAY_HOLD, &r->diag, &r->kvm.g) < 0)
+		return say("kvm", r->diag.text);
+	return vmm_control_open(&r->control, r->dir) || say("example VMM", "no control socket");
+}
+
+bool rig_start(struct rig *r, enum bare_vmm vmm, unsigned vcpus, unsigned busy)
+{
+	const struct bare_opts opts = {.vmm = vmm, .vcpus = vcpus, .busy = busy, .ring = 3};
 
 	memset(r, 0, sizeof(*r));
 	diag_init(&r->diag);
@@ -239,11 +265,8 @@ bool rig_start(struct rig *r, unsigned vcpus, unsigned busy)
 		r->dir[0] = '\0';
 		return say("bench", "no temporary directory");
 	}
-	snprintf(gdb, sizeof(gdb), "%s/gdb", r->dir);
-	snprintf(own, sizeof(own), "%s/own", r->dir);
-	snprintf(arg[0], sizeof(arg[0]), "unix:%s,server=on,wait=off", gdb);
-	snprintf(arg[1], sizeof(arg[1]), "unix:%s,server=on,wait=off", own);
-	return bare_start(&r->b, &opts) && open_all(r, gdb, own);
+	return (vmm == BARE_COMMAND ? start_vmm(r, &opts) : start_qemu(r, &opts)) &&
+	       floors_open(r) && load_fix(r);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -265,6 +288,7 @@ void rig_stop(struct rig *r)
 	if (r->fix)
 		hf_close(r->fix);
 	qmp_close(r->qmp);
+	vmm_control_close(&r->control);
 	floor_close(&r->floor[0]);
 	floor_close(&r->floor[1]);
 	bare_stop(&r->b);
@@ -366,10 +390,25 @@ static int run_once(struct rig *r, enum op op, unsigned sites, bool back, struct
 		return by_ptrace(r, &r->floor[0], ret);
 	case OP_PTRACE_FIFO:
 		return by_ptrace(r, &r->floor[1], ret);
+	case OP_INPROC:
+		return vmm_change(&r->control, hf_info(r->fix)->name, back, &r->diag, ret);
 	default:
 		usleep(NONE_US);
 		return VP_OK;
 	}
+}
+
+/* Under the example VMM the CPUs call what the bundle replaces. */
+static bool toggled(struct rig *r, enum op op)
+{
+	if (r->qmp || r->b.opts.busy == 0 || (op != OP_APPLY && op != OP_INPROC))
+		return true;
+	return bare_wait_flip(&r->b, ++r->toggles, PATIENCE);
+}
+
+const char *rig_check(struct rig *r)
+{
+	return bare_check(&r->b, r->toggles);
 }
 
 /* With what the guest saw meanwhile. */
@@ -383,7 +422,7 @@ static int run_seen(struct rig *r, enum op op, unsigned sites, bool back, struct
 	if (seen && !bare_gap_reset(&r->b, PATIENCE))
 		return diag_set(&r->diag, VP_E_IO, "the guest's CPUs do not answer");
 	e = run_once(r, op, sites, back, ret);
-	if (seen && !bare_wait_calls(&r->b, 1, PATIENCE))
+	if (seen && (!bare_wait_calls(&r->b, 1, PATIENCE) || (e == VP_OK && !toggled(r, op))))
 		return diag_set(&r->diag, VP_E_IO, "the guest does not go on");
 	if (seen)
 		ret->gap_ns = bare_gap_ns(&r->b);
@@ -407,7 +446,7 @@ static bool run_until_done(struct rig *r, enum op op, unsigned sites, bool back,
 
 bool rig_run(struct rig *r, enum op op, unsigned sites, struct samples *ret)
 {
-	bool two = op == OP_KVM || op == OP_GDB || op == OP_APPLY;
+	bool two = op == OP_KVM || op == OP_GDB || op == OP_APPLY || op == OP_INPROC;
 
 	return run_until_done(r, op, sites, false, ret) &&
 	       (!two || run_until_done(r, op, sites, true, ret));

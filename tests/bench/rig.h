@@ -23,6 +23,7 @@ enum op {
 	OP_HOLD,   /* the kvm driver's hold and release in a holder, no work inside */
 	OP_PTRACE, /* hold and release by floor.c */
 	OP_PTRACE_FIFO, /* the same at a real-time priority */
+	OP_INPROC,      /* apply and revert by libvpatch in the VMM; the example VMM's alone */
 	OPS,
 };
 
@@ -38,6 +39,12 @@ struct floor {
 	FILE *in, *out;
 };
 
+/* The example VMM's control socket. */
+struct control {
+	FILE *in, *out;
+	char fix[256]; /* path of the bundle */
+};
+
 struct way {
 	struct vp_target *t;
 	struct guest *g;
@@ -49,7 +56,9 @@ struct rig {
 	struct way kvm, gdb;
 	struct hf_bundle *fix;
 	struct qmp *qmp;
+	struct control control;
 	struct floor floor[2]; /* of OP_PTRACE and OP_PTRACE_FIFO */
+	uint32_t toggles;      /* of what the busy CPUs call */
 	struct {
 		unsigned sites;
 		struct change change;
@@ -58,8 +67,9 @@ struct rig {
 	struct diag diag;
 };
 
-/* False with words on stderr; rig_stop is due in every case. */
-bool rig_start(struct rig *r, unsigned vcpus, unsigned busy);
+/* vmm: BARE_MICROVM_KVM, or BARE_COMMAND for the example VMM. False with words on stderr; rig_stop
+ * is due in every case. */
+bool rig_start(struct rig *r, enum bare_vmm vmm, unsigned vcpus, unsigned busy);
 void rig_stop(struct rig *r);
 
 /*
@@ -67,5 +77,20 @@ void rig_stop(struct rig *r);
  * moment is tried again; that counts as failed. False with words on stderr: it cannot be gone on.
  */
 bool rig_run(struct rig *r, enum op op, unsigned sites, struct samples *ret);
+
+/* NULL if all that the guest saw since its start is possible, else words. */
+const char *rig_check(struct rig *r);
+
+/* --- vmm.c: the example VMM ---------------------------------------------------------------------- */
+
+/* What bare_start runs, by a shell. program: its path; dir: for its socket and its state. */
+void vmm_command(const char *program, const char *dir, char *buf, size_t len);
+bool vmm_control_open(struct control *c, const char *dir);
+void vmm_control_close(struct control *c);
+/* Its vCPU threads, at most BARE_CPUS_MAX; how many. */
+unsigned vmm_threads(pid_t pid, pid_t ret[BARE_CPUS_MAX]);
+/* One apply, or the revert of it. VP_OK or an error with words. */
+int vmm_change(struct control *c, const char *name, bool back, struct diag *diag,
+	       struct sample *ret) VP_MUST_USE;
 
 #endif

@@ -2,6 +2,7 @@
 #include "tests/bench/targets.h"
 
 struct at {
+	enum bare_vmm vmm;
 	unsigned vcpus, busy;
 	enum op op;
 	unsigned sites;
@@ -10,14 +11,11 @@ struct at {
 /* Median window in nanoseconds; 0 when it was not measured. */
 static double median(const struct report *r, struct at at)
 {
-	for (unsigned i = 0; i < r->n; i++) {
-		const struct series *s = &r->series[i];
+	const struct series like = {
+		.vmm = at.vmm, .vcpus = at.vcpus, .busy = at.busy, .op = at.op, .sites = at.sites};
+	const struct series *s = report_find(r, &like);
 
-		if (s->vcpus == at.vcpus && s->busy == at.busy && s->op == at.op &&
-		    s->sites == at.sites)
-			return (double)stat_of(&s->samples, WINDOW).median;
-	}
-	return 0;
+	return s ? (double)stat_of(&s->samples, WINDOW).median : 0;
 }
 
 struct list {
@@ -48,30 +46,35 @@ static void add_ratio(struct list *l, struct target t, struct at a, struct at b)
 }
 
 #define T(name, words, most) ((struct target){name, words, most, 0})
-#define AT(...)              ((struct at){__VA_ARGS__})
+#define QEMU(...)            ((struct at){BARE_MICROVM_KVM, __VA_ARGS__})
+#define OTHER(...)           ((struct at){BARE_COMMAND, __VA_ARGS__})
 
 unsigned targets_of(const struct report *r, struct target ret[TARGETS_MAX])
 {
 	struct list l = {.r = r, .target = ret};
-	const struct at kvm = {2, 2, OP_KVM, 1}, apply = {2, 2, OP_APPLY, 1};
-	const struct at qmp = {2, 2, OP_QMP, 0}, hold = {2, 2, OP_HOLD, 0};
+	const struct at kvm = QEMU(2, 2, OP_KVM, 1), apply = QEMU(2, 2, OP_APPLY, 1);
+	const struct at qmp = QEMU(2, 2, OP_QMP, 0), hold = QEMU(2, 2, OP_HOLD, 0);
 
 	add_ratio(&l, T("kvm_per_qmp_ratio", "kvm : QMP stop+cont, 2 busy vCPUs", 0.2), kvm, qmp);
 	add_ratio(&l, T("apply_per_qmp_ratio", "the same of a whole apply", 0.2), apply, qmp);
 	add_ratio(&l, T("kvm_per_floor_ratio", "kvm : floor, vpatch's own hold", 1.3), kvm, hold);
 	add_ratio(&l, T("kvm_per_ptrace_ratio", "kvm : floor, ptrace alone", 1.3), kvm,
-		  AT(2, 2, OP_PTRACE, 0));
+		  QEMU(2, 2, OP_PTRACE, 0));
 	add_ratio(&l, T("kvm_per_ptrace_fifo_ratio", "kvm : floor, ptrace alone, real-time", 1.3),
-		  kvm, AT(2, 2, OP_PTRACE_FIFO, 0));
+		  kvm, QEMU(2, 2, OP_PTRACE_FIFO, 0));
 	add_ratio(&l, T("apply_per_floor_ratio", "a whole apply : floor, vpatch's own hold", 1.3),
 		  apply, hold);
-	add_slope(&l, T("busy_vcpu_us", "a second busy vCPU, us", 10), kvm, AT(1, 1, OP_KVM, 1),
+	add_slope(&l, T("busy_vcpu_us", "a second busy vCPU, us", 10), kvm, QEMU(1, 1, OP_KVM, 1),
 		  1e3);
 	add_slope(&l, T("halted_vcpu_us", "a further halted vCPU (1 to 16), us", 10),
-		  AT(16, 0, OP_KVM, 1), AT(1, 0, OP_KVM, 1), 15e3);
+		  QEMU(16, 0, OP_KVM, 1), QEMU(1, 0, OP_KVM, 1), 15e3);
 	add_slope(&l, T("busy_site_us", "a further site (1 to 10,000), busy, us", 1),
-		  AT(2, 2, OP_KVM, 10000), kvm, 9999e3);
+		  QEMU(2, 2, OP_KVM, 10000), kvm, 9999e3);
 	add_slope(&l, T("idle_site_us", "a further site (1 to 10,000), idle, us", 1),
-		  AT(2, 0, OP_KVM, 10000), AT(2, 0, OP_KVM, 1), 9999e3);
+		  QEMU(2, 0, OP_KVM, 10000), QEMU(2, 0, OP_KVM, 1), 9999e3);
+	add_ratio(&l, T("inproc_per_kvm_ratio", "inproc : kvm, whole applies, 2 busy vCPUs", 1),
+		  OTHER(2, 2, OP_INPROC, 1), OTHER(2, 2, OP_APPLY, 1));
+	add_ratio(&l, T("inproc_per_kvm_idle_ratio", "inproc : kvm, whole applies, 2 halted", 1),
+		  OTHER(2, 0, OP_INPROC, 1), OTHER(2, 0, OP_APPLY, 1));
 	return l.n;
 }

@@ -20,28 +20,58 @@
 #define PASSES  5
 #define WARM_UP 3
 
-/* Guests; `all`: the whole list of operations, at every number of sites. */
+/* Who gets which operations. */
+enum list {
+	BASE = 1 << 0,  /* every guest under QEMU */
+	WHOLE = 1 << 1, /* those that get it all */
+	OTHER = 1 << 2, /* those under the example VMM */
+};
+
 static const struct guest_kind {
+	enum bare_vmm vmm;
 	unsigned vcpus, busy, every; /* of `every` rounds one */
-	bool all;
+	unsigned lists;
 } kinds[] = {
-	{2, 2, 1, true},  {1, 1, 1, false}, {2, 1, 1, false},    {2, 0, 1, true},
-	{1, 0, 1, false}, {4, 0, 1, false}, {8, 0, 1, false},    {16, 0, 1, false},
-	{4, 4, 5, false}, {8, 8, 5, false}, {16, 16, 10, false},
+	{BARE_MICROVM_KVM, 2, 2, 1, BASE | WHOLE},
+	{BARE_MICROVM_KVM, 1, 1, 1, BASE},
+	{BARE_MICROVM_KVM, 2, 1, 1, BASE},
+	{BARE_MICROVM_KVM, 2, 0, 1, BASE | WHOLE},
+	{BARE_MICROVM_KVM, 1, 0, 1, BASE},
+	{BARE_MICROVM_KVM, 4, 0, 1, BASE},
+	{BARE_MICROVM_KVM, 8, 0, 1, BASE},
+	{BARE_MICROVM_KVM, 16, 0, 1, BASE},
+	{BARE_MICROVM_KVM, 4, 4, 5, BASE},
+	{BARE_MICROVM_KVM, 8, 8, 5, BASE},
+	{BARE_MICROVM_KVM, 16, 16, 10, BASE},
+	{BARE_COMMAND, 2, 2, 1, OTHER},
+	{BARE_COMMAND, 1, 1, 1, OTHER},
+	{BARE_COMMAND, 2, 0, 1, OTHER},
+	{BARE_COMMAND, 1, 0, 1, OTHER},
+	{BARE_COMMAND, 16, 0, 1, OTHER},
 };
 
 static const struct {
 	enum op op;
-	unsigned sites;
-	unsigned every;
-	bool all; /* only where a guest has the whole list */
+	unsigned sites, every;
+	unsigned lists;
 } ops[] = {
-	{OP_NONE, 0, 1, false},        {OP_KVM, 1, 1, false},   {OP_GDB, 1, 1, false},
-	{OP_QMP, 0, 1, false},         {OP_HOLD, 0, 1, false},  {OP_PTRACE, 0, 1, false},
-	{OP_PTRACE_FIFO, 0, 1, false}, {OP_APPLY, 1, 1, true},  {OP_KVM, 10, 1, true},
-	{OP_KVM, 100, 1, true},        {OP_KVM, 1000, 1, true}, {OP_KVM, 10000, 3, true},
-	{OP_GDB, 10, 3, true},         {OP_GDB, 100, 10, true}, {OP_GDB, 1000, 30, true},
-	{OP_GDB, 10000, 100, true},
+	{OP_NONE, 0, 1, BASE | OTHER},
+	{OP_KVM, 1, 1, BASE},
+	{OP_APPLY, 1, 1, WHOLE | OTHER},
+	{OP_INPROC, 1, 1, OTHER},
+	{OP_GDB, 1, 1, BASE},
+	{OP_QMP, 0, 1, BASE},
+	{OP_HOLD, 0, 1, BASE | OTHER},
+	{OP_PTRACE, 0, 1, BASE | OTHER},
+	{OP_PTRACE_FIFO, 0, 1, BASE | OTHER},
+	{OP_KVM, 10, 1, WHOLE},
+	{OP_KVM, 100, 1, WHOLE},
+	{OP_KVM, 1000, 1, WHOLE},
+	{OP_KVM, 10000, 3, WHOLE},
+	{OP_GDB, 10, 3, WHOLE},
+	{OP_GDB, 100, 10, WHOLE},
+	{OP_GDB, 1000, 30, WHOLE},
+	{OP_GDB, 10000, 100, WHOLE},
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -85,7 +115,7 @@ static bool warm_up(struct run *r, unsigned op)
 
 static bool wanted(const struct guest_kind *k, unsigned op)
 {
-	return (k->all || !ops[op].all) && (k->busy > 0 || ops[op].op != OP_NONE);
+	return (k->lists & ops[op].lists) && (k->busy > 0 || ops[op].op != OP_NONE);
 }
 
 /* In the order in which they are told. */
@@ -94,14 +124,17 @@ static bool all_series(struct report *r)
 	for (unsigned i = 0; i < N_KINDS; i++)
 		for (unsigned op = 0; op < N_OPS; op++) {
 			const struct guest_kind *k = &kinds[i];
-			struct series *s;
+			const struct series s = {
+				.vmm = k->vmm,
+				.vcpus = k->vcpus,
+				.busy = k->busy,
+				.op = ops[op].op,
+				.sites = ops[op].sites,
+				.judged = (long)k->busy <= sysconf(_SC_NPROCESSORS_ONLN),
+			};
 
-			if (!wanted(k, op))
-				continue;
-			s = report_series(r, k->vcpus, k->busy, ops[op].op, ops[op].sites);
-			if (!s)
+			if (wanted(k, op) && !report_series(r, &s))
 				return false;
-			s->judged = (long)k->busy <= sysconf(_SC_NPROCESSORS_ONLN);
 		}
 	return true;
 }
@@ -115,7 +148,11 @@ static bool one(struct run *r, const struct guest_kind *k, unsigned op, int roun
 		return true;
 	if (round < 0)
 		return warm_up(r, op);
-	s = report_series(&r->report, k->vcpus, k->busy, ops[op].op, ops[op].sites);
+	s = report_series(&r->report, &(struct series){.vmm = k->vmm,
+						       .vcpus = k->vcpus,
+						       .busy = k->busy,
+						       .op = ops[op].op,
+						       .sites = ops[op].sites});
 	return s && rig_run(&r->rig, ops[op].op, ops[op].sites, &s->samples);
 }
 
@@ -130,7 +167,7 @@ static bool measure(struct run *r, const struct guest_kind *k, unsigned pass, un
 			if (!one(r, k, order[j], i < 0 ? i : (int)(pass * rounds) + i))
 				return false;
 	}
-	words = bare_check(&r->rig.b, 0);
+	words = rig_check(&r->rig);
 	if (words)
 		fprintf(stderr, "bench: the guest saw what cannot be: %s\n", words);
 	return !words;
@@ -141,7 +178,8 @@ static bool pass(struct run *r, unsigned pass_no, unsigned rounds)
 	for (unsigned i = 0; i < N_KINDS; i++) {
 		const struct guest_kind *k = &kinds[i];
 		unsigned n = (rounds + k->every - 1) / k->every;
-		bool ok = rig_start(&r->rig, k->vcpus, k->busy) && measure(r, k, pass_no, n);
+		bool ok =
+			rig_start(&r->rig, k->vmm, k->vcpus, k->busy) && measure(r, k, pass_no, n);
 
 		rig_stop(&r->rig);
 		if (!ok)

@@ -6,7 +6,7 @@
 set -u
 . "$(dirname "$0")/../common.sh"
 prepare 'build demo bench' "$@"
-make --no-print-directory -j"$(nproc)" tools O="$O" >/dev/null || exit 1
+make --no-print-directory -j"$(nproc)" tools vmm O="$O" >/dev/null || exit 1
 out=$O/bench
 mkdir -p "$out" || exit 1
 rm -f "$out"/window.*
