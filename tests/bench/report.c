@@ -322,7 +322,13 @@ void report_print(const struct report *r)
 	for (unsigned i = 0; i < r->n; i++)
 		print_series(&r->series[i]);
 	printf("\n  %-46s %10s %10s\n", "medians of windows", "at most", "is");
-	for (unsigned i = 0; i < n; i++)
-		printf("  %-46s %10.2f %10.3f  %s\n", target[i].words, target[i].most,
-		       target[i].figure, target[i].figure <= target[i].most ? "" : "missed");
+	for (unsigned i = 0; i < n; i++) {
+		const struct target *t = &target[i];
+
+		if (t->most > 0)
+			printf("  %-46s %10.2f %10.3f  %s\n", t->words, t->most, t->figure,
+			       t->figure <= t->most ? "" : "missed");
+		else
+			printf("  %-46s %10s %10.3f\n", t->words, "-", t->figure);
+	}
 }

@@ -68,6 +68,10 @@ unsigned targets_of(const struct report *r, struct target ret[TARGETS_MAX])
 		  1e3);
 	add_slope(&l, T("halted_vcpu_us", "a further halted vCPU (1 to 16), us", 10),
 		  QEMU(16, 0, OP_KVM, 1), QEMU(1, 0, OP_KVM, 1), 15e3);
+	add_slope(&l, T("floor_busy_vcpu_us", "the same of the floor (1 to 2 busy), us", 0),
+		  QEMU(2, 2, OP_PTRACE_FIFO, 0), QEMU(1, 1, OP_PTRACE_FIFO, 0), 1e3);
+	add_slope(&l, T("floor_halted_vcpu_us", "the same of the floor (1 to 16 halted), us", 0),
+		  QEMU(16, 0, OP_PTRACE_FIFO, 0), QEMU(1, 0, OP_PTRACE_FIFO, 0), 15e3);
 	add_slope(&l, T("busy_site_us", "a further site (1 to 10,000), busy, us", 1),
 		  QEMU(2, 2, OP_KVM, 10000), kvm, 9999e3);
 	add_slope(&l, T("idle_site_us", "a further site (1 to 10,000), idle, us", 1),
