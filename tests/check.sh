@@ -7,6 +7,7 @@
 #   ARCHES      guests to run (default "amd64 arm64")
 set -u
 . "$(dirname "$0")/common.sh"
+STAGES=1
 prepare 'build demo arm64 check' "$@"
 export SCALE=${SCALE:-2}
 jobs=$(nproc)
@@ -26,17 +27,11 @@ row install 120 tests/rows/install.sh
 row lib 120 tests/rows/lib.sh
 row killstep 60 tests/rows/killstep.sh
 row deps 60 tests/rows/deps.sh
-row vmm 120 tests/rows/vmm.sh
+row_root vmm 120 tests/rows/vmm.sh
 
-for f in tests/unit/test_*.c; do
-  t=$(basename "$f" .c)
-  row "unit/$t" 300 tests/rows/unit.sh "$O/tests/unit/$t"
-done
+for f in tests/unit/test_*.c; do unit_row unit 300 "$O" "$f"; done
 row build-san 900 make -j"$jobs" SAN=address,undefined O="$O/san" all units
-for f in tests/unit/test_*.c; do
-  t=$(basename "$f" .c)
-  row "san/$t" 600 tests/rows/unit.sh "$O/san/tests/unit/$t"
-done
+for f in tests/unit/test_*.c; do unit_row san 600 "$O/san" "$f"; done
 row build-fuzz 900 tests/rows/fuzz.sh build
 for f in tests/fuzz/fuzz_*.c; do
   [ -e "$f" ] || continue
@@ -51,4 +46,5 @@ for arch in ${ARCHES:-amd64 arm64}; do
   done
 done
 row nothing-left 60 tests/nothing-left.sh
+row_root nothing-left-of-root 60 tests/nothing-left.sh
 tally

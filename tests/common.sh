@@ -15,9 +15,12 @@ else
   bold='' green='' red='' yellow='' plain=''
 fi
 
-# as_owner ARG...: root installs packages, everything else runs as whoever owns the clone, so that
+# as_owner ARG...: root installs packages; everything else runs as whoever owns the clone, so that
 # `sudo make` leaves no root-owned files in it. Call it with the script's own arguments, after
 # deps.sh. Under sudo that is $SUDO_USER, unless root owns the clone.
+#
+# A script with STAGES set runs twice then: as the owner, whose `row` run and `row_root` wait, and as
+# root, the other way round. Both add up to one closing line.
 as_owner() {
   local owner home
   [ "$(id -u)" = 0 ] || return 0
@@ -25,8 +28,16 @@ as_owner() {
   [ "$owner" != root ] || return 0
   home=$(getent passwd "$owner" | cut -d: -f6)
   mkdir -p "$O" && chown "$owner:" "$O" || exit 1
-  exec runuser -u "$owner" -- env HOME="${home:-/}" USER="$owner" LOGNAME="$owner" "$0" "$@"
+  set -- runuser -u "$owner" -- env HOME="${home:-/}" USER="$owner" LOGNAME="$owner" "$0" "$@"
+  [ -n "${STAGES:-}" ] || exec "$@"
+  stage=root stage_file=$(mktemp) && chown "$owner:" "$stage_file" || exit 1
+  VP_STAGE_FILE=$stage_file "$@"
+  read -r passed failed skipped <"$stage_file" || failed=1 # it died before its tally
+  rm -f "$stage_file"
 }
+passed=0 failed=0 skipped=0
+stage='' stage_file=${VP_STAGE_FILE:-}
+[ -z "$stage_file" ] || stage=owner
 
 # Packages, then the owner. A missing package is no reason to stop for somebody without root: the
 # rows that need it skip and say so.
@@ -34,13 +45,12 @@ prepare() {
   local tags=$1
   shift
   # shellcheck disable=SC2086
-  tests/deps.sh $tags || [ $? = 77 ] || exit 1
+  [ "$stage" = owner ] || tests/deps.sh $tags || [ $? = 77 ] || exit 1
   as_owner "$@"
 }
 
 # --- rows -----------------------------------------------------------------------------------
 
-passed=0 failed=0 skipped=0
 logs=$O/logs
 
 row_wanted() {
@@ -57,13 +67,17 @@ row_wanted() {
 # and after SECONDS it fails and the log's tail is shown. A row may have rows of its own: they count
 # as the one that it is.
 # ROWS, if set, is a list of patterns: only rows that match one run.
-row() {
+row() { [ "$stage" = root ] || run_row "$@"; }
+# The same for what only root may do: /dev/kvm, ptrace of others, BPF.
+row_root() { [ "$stage" = owner ] || run_row "$@"; }
+
+run_row() {
   local name=$1 limit=$2 r start=$SECONDS log why
   shift 2
   row_wanted "$name" || return 0
   log=$logs/$name.log
   mkdir -p "${log%/*}"
-  timeout -k 15 "$limit" env -u VP_TALLY "$@" >"$log" 2>&1 </dev/null
+  timeout -k 15 "$limit" env -u VP_TALLY -u VP_STAGE_FILE "$@" >"$log" 2>&1 </dev/null
   r=$?
   case $r in
     0)
@@ -88,8 +102,22 @@ row() {
 # nothing-left.sh can find them.
 export VP_RUN=$$.$RANDOM
 
+# unit_row PREFIX SECONDS DIR SOURCE: a unit test of the build in DIR. One that says in its source
+# that it runs as root does so.
+unit_row() {
+  local t kind=row
+  t=$(basename "$4" .c)
+  ! grep -q '^/\* Runs as root' "$4" || kind=row_root
+  $kind "$1/$t" "$2" tests/rows/unit.sh "$3/tests/unit/$t"
+}
+
 # tally: the closing line, and the exit code. VP_TALLY names a file in which several runs add up.
 tally() {
+  if [ "$stage" = root ]; then chown -R --reference="$O" "$logs"; fi
+  if [ "$stage" = owner ]; then
+    echo "$passed $failed $skipped" >"$stage_file"
+    exit
+  fi
   if [ -n "${VP_TALLY:-}" ]; then echo "$passed $failed $skipped" >>"$VP_TALLY"; fi
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ]

@@ -41,7 +41,7 @@ struct vp_driver {
 	/* See vp_strand; NULL: a dead holder leaves it held anyway. */
 	int (*strand)(void *self);
 	/* See vp_confirm; NULL: there is nothing to doubt. */
-	int (*confirm)(void *self, struct diag *diag);
+	int (*confirm)(void *self, const struct vp_io *io, size_t n, struct diag *diag);
 };
 
 /* Takes ownership of self on success only; info is copied, its strings too. */

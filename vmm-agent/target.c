@@ -490,7 +490,7 @@ int vp_strand(struct vp_paused *p)
 	return t->driver->strand ? t->driver->strand(t->self) : VP_OK;
 }
 
-int vp_confirm(struct vp_target *t, struct diag *diag)
+int vp_confirm(struct vp_target *t, const struct vp_io *io, size_t n, struct diag *diag)
 {
-	return t->driver->confirm ? t->driver->confirm(t->self, diag) : VP_OK;
+	return t->driver->confirm ? t->driver->confirm(t->self, io, n, diag) : VP_OK;
 }

@@ -169,9 +169,12 @@ int vp_resume(struct vp_paused *p) VP_MUST_USE;
 int vp_strand(struct vp_paused *p) VP_MUST_USE;
 
 /*
- * After vp_resume: whether what was written in the last hold is the guest's to keep. VP_E_MIGRATING:
- * a migration began meanwhile and may have missed it. VP_E_GUEST_CHANGED: memory was laid anew.
+ * After vp_resume: makes sure that these pieces of guest memory, as they are now, are the guest's to
+ * keep (buf is not looked at). A driver without VP_CAP_WRITE_DIRTY looks whether a migration began
+ * meanwhile, and then has the same bytes written once more by a way that the migration sees.
+ * VP_E_PARTIAL where that did not work: the other side may have only some of them.
  */
-int vp_confirm(struct vp_target *t, struct diag *diag) VP_MUST_USE;
+int vp_confirm(struct vp_target *t, const struct vp_io *io, size_t n,
+	       struct diag *diag) VP_MUST_USE;
 
 #endif

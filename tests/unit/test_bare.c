@@ -3,6 +3,7 @@
  * The bare-metal guest on real vCPUs and under TCG: it runs, it is patched, and its own checks
  * report what a broken patch would do.
  */
+/* Runs as root: /dev/kvm. */
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>

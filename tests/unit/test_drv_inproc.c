@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The inproc driver on a VM of this very process: two vCPUs that count in user mode. */
+/* Runs as root: /dev/kvm. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

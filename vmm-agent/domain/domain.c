@@ -72,6 +72,9 @@ static int open_pid(const char *name, enum choice choice, struct diag *diag, str
 
 	if (r < 0)
 		return diag_set(diag, r, "%s: not a process id: write pid:N", name);
+	/* Stopped by a signal it answers nobody; driver kvm does not ask it. */
+	if (choice != GDB && dom_pid_stopped(pid))
+		return drv_kvm_open_pid(name, pid, diag, ret);
 	diag_init(&by_qmp);
 	r = dom_find_qemu(name, pid, &by_qmp, &m);
 	if (r == VP_OK)

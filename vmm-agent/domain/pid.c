@@ -27,6 +27,23 @@ int dom_parse_pid(const char *text, pid_t *ret)
 	return VP_OK;
 }
 
+bool dom_pid_stopped(pid_t pid)
+{
+	char path[64], text[512] = "", *p;
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	p = strrchr(text, ')'); /* the name may hold anything */
+	return p && strncmp(p, ") T", 3) == 0;
+}
+
 /* Field n of a line that has one space or more between fields; NULL if it has no so many. */
 static const char *field(const char *line, int n)
 {

@@ -8,6 +8,9 @@
 /* Decimal, at least 1, nothing behind it; VP_E_USAGE otherwise. */
 int dom_parse_pid(const char *text, pid_t *ret) VP_MUST_USE;
 
+/* Whether job control has stopped the process (state T of /proc/PID/stat). */
+bool dom_pid_stopped(pid_t pid);
+
 /* The caller owns *ret. VP_E_NO_DOMAIN: there is no such process, or it listens on no socket where
  * its own QMP answers. Otherwise what its monitor's opening said. */
 int dom_find_qemu(const char *name, pid_t pid, struct diag *diag, struct qemu **ret) VP_MUST_USE;

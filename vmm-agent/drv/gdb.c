@@ -497,3 +497,57 @@ int drv_gdb_open(const char *name, const char *path, struct diag *diag, struct v
 		qemu_destroy(m);
 	return r;
 }
+
+static int rewrite_held(struct gdb *g, const struct vp_io *io, size_t n, struct diag *diag)
+{
+	char status[32];
+	/* A guest that migration has stopped is not ours to let go on, and its last pages are on
+	 * their way. */
+	int r = qemu_status(g->m, clock_in(GDB_SURE_NS), status, diag);
+
+	if (r == VP_OK && strcmp(status, "paused") != 0)
+		return diag_set(diag, VP_E_MIGRATING, "%s: is in the state `%s`", g->m->name,
+				status);
+	for (size_t i = 0; r == VP_OK && i < n; i++) {
+		uint8_t *bytes = malloc(io[i].len ? io[i].len : 1);
+
+		if (!bytes)
+			return diag_set(diag, VP_E_NOMEM, "%s: no memory", g->m->name);
+		r = vmm_mem_read(&g->m->mem, io[i].at, bytes, io[i].len);
+		if (r == VP_OK)
+			r = drv_write(g, io[i].at, bytes, io[i].len);
+		free(bytes);
+		if (r < 0)
+			diag_set(diag, r, "%s: writing again: %s", g->m->name, vp_err_sentence(r));
+	}
+	return r;
+}
+
+int gdb_rewrite(struct qemu *m, const struct vp_io *io, size_t n, struct diag *diag)
+{
+	struct gdb *g = create();
+	uint64_t deadline = clock_in(QEMU_CALL_NS);
+	bool stopped = false;
+	char status[32] = "";
+	int r;
+
+	if (!g)
+		return diag_set(diag, VP_E_NOMEM, "%s: no memory", m->name);
+	g->m = m;
+	r = qemu_status(m, deadline, status, diag);
+	g->ran = g->run_again = strcmp(status, "running") == 0;
+	if (r == VP_OK)
+		r = gdb_stub_prepare(g, deadline, diag);
+	if (r == VP_OK)
+		r = gdb_guard_start(g, put_as_found, diag);
+	if (r == VP_OK)
+		r = gdb_stub_call(g, deadline, diag, &stopped);
+	if (r == VP_OK)
+		r = rewrite_held(g, io, n, diag);
+	if (g->sh->held && drv_resume(g) < 0 && r == VP_OK)
+		r = diag_set(diag, VP_E_PAUSED, "%s: could not be let go", m->name);
+	drv_disarm(g);
+	g->m = NULL;
+	destroy(g);
+	return r;
+}

@@ -22,4 +22,11 @@ int drv_gdb_open(const char *name, const char *path, struct diag *diag,
 /* The same of a QEMU that is open already, which the target owns on success. */
 int drv_gdb_take(struct qemu *m, struct diag *diag, struct vp_target **ret) VP_MUST_USE;
 
+/*
+ * For another driver of the same QEMU, while its guest migrates: holds the guest by the stub, writes
+ * what these pieces hold to where they lie, lets it go. m stays the caller's. VP_E_MIGRATING when it
+ * is too late for that, the guest has stopped for its last pages.
+ */
+int gdb_rewrite(struct qemu *m, const struct vp_io *io, size_t n, struct diag *diag) VP_MUST_USE;
+
 #endif

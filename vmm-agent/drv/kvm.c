@@ -6,6 +6,7 @@
 
 #include <linux/kvm.h>
 
+#include "vmm-agent/drv/gdb.h"
 #include "vmm-agent/drv/kvm_int.h"
 
 static bool has_qmp(const struct kvm *k)
@@ -103,14 +104,14 @@ static int check_slots(struct kvm *k, struct diag *diag)
 	return VP_OK;
 }
 
-static int check_all(struct kvm *k, bool clear, bool *stranded_ret, struct diag *diag)
+static int check_all(struct kvm *k, bool *stranded_ret, struct diag *diag)
 {
 	uint64_t deadline = clock_in(QEMU_CALL_NS);
 	int r = VP_OK;
 
 	k->ran = true;
 	/* A VMM that a dead agent has stopped answers nobody. */
-	r = kvm_run_check(k, clear, stranded_ret, diag);
+	r = kvm_run_check(k, stranded_ret, diag);
 	if (r < 0 || *stranded_ret)
 		return r;
 	if (has_qmp(k)) {
@@ -125,7 +126,7 @@ static int drv_check(void *self, struct diag *diag)
 {
 	bool stranded = false;
 
-	return check_all(self, false, &stranded, diag);
+	return check_all(self, &stranded, diag);
 }
 
 /*
@@ -155,7 +156,7 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct kvm *k = self;
 	bool stranded = false;
-	int r = check_all(k, true, &stranded, diag);
+	int r = check_all(k, &stranded, diag);
 
 	if (r < 0)
 		return r;
@@ -272,19 +273,42 @@ static int drv_strand(void *self)
 	return kill(k->m->id.pid, SIGSTOP) < 0 ? VP_E_DISCONNECTED : VP_OK;
 }
 
-/* What was written is in no dirty log: a migration that began meanwhile may have missed it. */
-static int drv_confirm(void *self, struct diag *diag)
+/*
+ * What was written is in no dirty log, so a migration that began meanwhile may have sent the pages
+ * from before. QEMU's stub writes them once more: its writes are logged.
+ */
+static int drv_confirm(void *self, const struct vp_io *io, size_t n, struct diag *diag)
 {
 	struct kvm *k = self;
-	bool runs;
+	enum vp_run_state state = VP_RUN_RUNNING;
+	char words[32] = "";
+	struct kvm_scan now;
+	struct diag why;
+	int r = VP_OK;
 
-	if (has_qmp(k)) {
-		int r = qemu_check_state(k->m, clock_in(QEMU_CALL_NS), diag, &runs);
-
-		if (r == VP_E_MIGRATING)
-			return r;
-	}
-	return k->bpf ? check_slots(k, diag) : VP_OK;
+	diag_init(&why);
+	if (k->bpf && (kvm_bpf_scan(k, &now, &why) < 0 || !kvm_scan_same(&now, &k->scan)))
+		return diag_set(
+			diag, VP_E_PARTIAL,
+			"%s: its memory slots were changed during the change: look at it with "
+			"vpatch status",
+			k->m->name);
+	if (has_qmp(k))
+		r = qemu_run_state(k->m, clock_in(QEMU_CALL_NS), &state, words, &why);
+	else if (k->bpf && all_logged(&now))
+		state = VP_RUN_MIGRATING;
+	if (r == VP_OK && state != VP_RUN_MIGRATING)
+		return VP_OK;
+	if (r == VP_OK && has_qmp(k))
+		r = gdb_rewrite(k->m, io, n, &why);
+	else if (r == VP_OK)
+		r = diag_set(&why, VP_E_UNSUPPORTED, "its VMM has no monitor that is known");
+	if (r == VP_OK || r == VP_E_DISCONNECTED || r == VP_E_NO_DOMAIN)
+		return VP_OK; /* a VMM that is gone: the engine sees to that */
+	return diag_set(diag, VP_E_PARTIAL,
+			"%s: began to migrate during the change, and its destination may have only "
+			"some of it (%s): look there with vpatch status when it has arrived",
+			k->m->name, why.text);
 }
 
 /* --- registers without a window ------------------------------------------------------------ */
@@ -293,7 +317,7 @@ static int peek_by_hold(struct kvm *k, unsigned vcpu, struct arch_regs *ret, str
 {
 	bool armed = k->marked;
 	bool stranded = false;
-	int r = armed ? VP_OK : kvm_run_check(k, false, &stranded, diag);
+	int r = armed ? VP_OK : kvm_run_check(k, &stranded, diag);
 
 	if (r == VP_OK && stranded)
 		return diag_set(

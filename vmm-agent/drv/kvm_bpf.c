@@ -42,11 +42,15 @@ static int say(const struct kvm *k, int errnum, struct diag *diag)
 int kvm_bpf_load(struct kvm *k, struct diag *diag)
 {
 	union bpf_iter_link_info info = {.task = {.pid = (uint32_t)k->m->id.pid}};
-	struct bpf_iter_attach_opts opts = {
-		.sz = sizeof(opts), .link_info = &info, .link_info_len = sizeof(info)};
+	struct bpf_iter_attach_opts opts;
 	libbpf_print_fn_t before = libbpf_set_print(quiet);
 	int e = 0;
 
+	/* libbpf refuses what is not zero behind the last field that it knows, padding too. */
+	memset(&opts, 0, sizeof(opts));
+	opts.sz = sizeof(opts);
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
 	errno = 0;
 	k->bpf = kvm_bpf__open_and_load();
 	if (!k->bpf)

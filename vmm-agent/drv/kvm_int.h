@@ -67,9 +67,9 @@ bool kvm_scan_same(const struct kvm_scan *a, const struct kvm_scan *b);
 /* kvm_run.c: the vCPUs' shared pages. */
 /* Where the VMM has them: fills thread[].run by vCPU id. */
 int kvm_run_find(struct kvm *k, const uint32_t *id, struct diag *diag) VP_MUST_USE;
-/* Refuses a VMM that uses these fields itself; takes away what a dead agent has left there.
- * stranded_ret: that agent had stopped the VMM. */
-int kvm_run_check(struct kvm *k, bool clear, bool *stranded_ret, struct diag *diag) VP_MUST_USE;
+/* Refuses a VMM that uses these fields itself. A dead agent's mark is no reason: the next one goes
+ * over it. stranded_ret: that agent had stopped the VMM. */
+int kvm_run_check(struct kvm *k, bool *stranded_ret, struct diag *diag) VP_MUST_USE;
 /* From here on KVM stores a vCPU's registers whenever it leaves the guest. */
 int kvm_run_mark(struct kvm *k, bool stranded) VP_MUST_USE;
 int kvm_run_unmark(struct kvm *k) VP_MUST_USE;

@@ -11,7 +11,7 @@
 
 #include "vmm-agent/drv/kvm.h"
 #include "vmm-agent/drv/kvm_int.h"
-#include "vmm-agent/host/kvm_regs.h"
+#include "vmm-agent/host/kvm.h"
 
 #define KVM_MEM_GUEST_MEMFD_ (1u << 2) /* include/uapi/linux/kvm.h since 6.8 */
 #define VM_PLAIN             0u        /* KVM_X86_DEFAULT_VM, since 6.8 */
@@ -259,12 +259,12 @@ static int learn(struct kvm *k, struct diag *diag)
 	r = vmm_mem_check(&k->mem, diag);
 	if (r < 0)
 		return diag_prefix(diag, "%s", k->m->name);
-	return kvm_run_check(k, false, &stranded, diag);
+	return kvm_run_check(k, &stranded, diag);
 }
 
 int drv_kvm_take(struct qemu *m, struct diag *diag, struct vp_target **ret)
 {
-	char locator[PATH_MAX + 8];
+	char locator[32];
 	struct kvm *k;
 	int r;
 
@@ -275,10 +275,8 @@ int drv_kvm_take(struct qemu *m, struct diag *diag, struct vp_target **ret)
 	if (!k)
 		return diag_set(diag, VP_E_NOMEM, "%s: no memory", m->name);
 	r = learn(k, diag);
-	if (m->path[0])
-		snprintf(locator, sizeof(locator), "qmp:%s", m->path);
-	else
-		snprintf(locator, sizeof(locator), "pid:%d", (int)m->id.pid);
+	/* Not the monitor: one that a dead agent has stopped answers nobody there. */
+	snprintf(locator, sizeof(locator), "pid:%d", (int)m->id.pid);
 	if (r == VP_OK)
 		r = vp_target_create(&kvm_driver, k,
 				     &(struct vp_target_info){.name = m->name,
@@ -304,7 +302,7 @@ int drv_kvm_open_pid(const char *name, pid_t pid, struct diag *diag, struct vp_t
 	if (r < 0)
 		return r;
 	m->id.pid = pid;
-	m->arch = host_arch();
+	m->arch = host_kvm_arch();
 	r = vmm_start_time(pid, &m->id.start_time);
 	if (r < 0)
 		diag_set(diag, r, "%s: there is no such process, or it may not be looked at", name);

@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 
 #include "vmm-agent/drv/kvm_int.h"
-#include "vmm-agent/host/kvm_regs.h"
+#include "vmm-agent/host/kvm.h"
 
 /* Not canonical: an instruction pointer of x86-64 never is this (Intel SDM vol. 1, 3.3.7.1). */
 #define NOWHERE  0x5650617463682121ull
@@ -33,7 +33,7 @@ static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
 /* What is read of each page: exit reason and flags; kvm_valid_regs and the registers behind it. */
 #define HEAD_LEN offsetof(struct kvm_run, cr8)
 #define PART_OFF offsetof(struct kvm_run, kvm_valid_regs)
-#define REGS_LEN (offsetof(struct kvm_run, s) + sizeof(struct kvm_sync_regs) - PART_OFF)
+#define REGS_LEN (offsetof(struct kvm_run, s) + host_sync_len() - PART_OFF)
 #define MARK_OFF (offsetof(struct kvm_run, s) + SYNC_REGS_SIZE_BYTES - MARK_LEN)
 
 _Static_assert(sizeof(((struct kvm_run *)0)->s) == SYNC_REGS_SIZE_BYTES, "kvm_run layout");
@@ -134,10 +134,9 @@ static struct iovec at(const struct kvm_thread *t, size_t off, size_t len)
 	return (struct iovec){(void *)(uintptr_t)(t->run + off), len};
 }
 
-int kvm_run_check(struct kvm *k, bool clear, bool *stranded_ret, struct diag *diag)
+int kvm_run_check(struct kvm *k, bool *stranded_ret, struct diag *diag)
 {
-	bool ours = false, stranded = false;
-
+	*stranded_ret = false;
 	for (unsigned i = 0; i < k->m->vcpus; i++) {
 		struct {
 			uint64_t valid, dirty;
@@ -152,22 +151,14 @@ int kvm_run_check(struct kvm *k, bool clear, bool *stranded_ret, struct diag *di
 			return diag_set(diag, r, "%s: kvm_run of vCPU %u: %s", k->m->name, i,
 					vp_err_sentence(r));
 		if (memcmp(end, mark_stranded, MARK_LEN) == 0)
-			stranded = ours = true;
-		else if (memcmp(end, mark, MARK_LEN) == 0)
-			ours = true;
-		else if (fields.valid || fields.dirty)
+			*stranded_ret = true;
+		else if (memcmp(end, mark, MARK_LEN) != 0 && (fields.valid || fields.dirty))
 			return diag_set(
 				diag, VP_E_UNSUPPORTED,
 				"%s: its VMM uses KVM_CAP_SYNC_REGS itself: use --driver gdb",
 				k->m->name);
 	}
-	if (stranded_ret)
-		*stranded_ret = stranded;
-	if (!ours || !clear)
-		return VP_OK;
-	k->marked = true;
-	return kvm_run_unmark(k) < 0 ? diag_set(diag, VP_E_IO, "%s: kvm_run pages", k->m->name)
-				     : VP_OK;
+	return VP_OK;
 }
 
 /* The mark goes first and leaves last: whoever finds the fields set knows whose they are. */

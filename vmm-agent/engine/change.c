@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -75,19 +76,26 @@ static int hold(const struct eng_change *c, enum eng_job job, struct diag *diag,
 	return r;
 }
 
-/* A driver whose writes the dirty log does not see: a migration that began meanwhile may have
- * sent pages from before. It was asked for ahead of the window; this is the other end. */
-static int check_migration(const struct eng_change *c, struct diag *diag)
+/* The other end of what was asked for ahead of the window: whether the guest migrates. */
+static int confirm(const struct eng_change *c, struct diag *diag)
 {
-	enum vp_run_state state;
+	const struct eng_txn *txn = c->txn;
+	struct vp_io *io;
+	size_t n = 0;
+	int r;
 
 	if (vp_target_caps(c->t) & VP_CAP_WRITE_DIRTY)
 		return VP_OK;
-	if (vp_run_state(c->t, &state, NULL, NULL) < 0 || state != VP_RUN_MIGRATING)
-		return VP_OK;
-	return diag_set(diag, VP_E_PARTIAL,
-			"the guest began to migrate during the change and its destination may have "
-			"only some of it: look there with vpatch status when it has arrived");
+	io = calloc(txn->n_steps + 1, sizeof(*io));
+	if (!io)
+		return diag_set(diag, VP_E_NOMEM, "list of what was written: no memory");
+	if (txn->area.len > 0)
+		io[n++] = (struct vp_io){txn->area.gpa, NULL, txn->area.len};
+	for (uint32_t i = 0; i < txn->n_steps; i++)
+		io[n++] = (struct vp_io){txn->steps[i].e.edit.gpa, NULL, txn->steps[i].e.edit.len};
+	r = vp_confirm(c->t, io, n, diag);
+	free(io);
+	return r;
 }
 
 /* A process that ends gives up its memory first and is seen to be gone a little later. */
@@ -157,7 +165,7 @@ static int run(const struct eng_change *c, struct diag *diag, struct eng_report 
 				 "place already");
 	}
 	if (r == VP_OK)
-		r = check_migration(c, diag);
+		r = confirm(c, diag);
 	return r == VP_OK ? settle(c, diag) : r;
 }
 

@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "vmm-agent/base/clock.h"
+#include "vmm-agent/base/steady.h"
 #include "vmm-agent/engine/vmm.h"
 
 #define POLL_US   1000 /* where no descriptor was left for a pidfd */
@@ -118,6 +119,8 @@ static void holder(const struct eng_hold *hold, enum eng_job job, struct eng_win
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	prctl(PR_SET_NAME, "vpatch-holder");
+	steady_lock();
+	steady_begin(&(struct steady){0}, STEADY_HOLDER);
 	holder_main(hold, job, w);
 	_exit(0); /* lint: holder */
 }
@@ -187,6 +190,7 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	uint64_t time = job == ENG_JOB_CHANGE ? hold->window_ns : REPAIR_NS;
 	uint64_t grace = hold->grace_ns ? hold->grace_ns : ENG_GRACE_NS;
 	uint64_t until = clock_in(time > UINT64_MAX - grace ? UINT64_MAX : time + grace);
+	struct steady before;
 	pid_t pid;
 
 	memset(w->prog, 0, sizeof(*w->prog));
@@ -194,20 +198,25 @@ static bool run_job(const struct eng_hold *hold, enum eng_job job, struct eng_wi
 	w->prog->phase = ENG_ARMED;
 	if (vp_target_caps(hold->t) & VP_CAP_HOLD_HERE) {
 		/* Nobody watches: should this process end, so does the guest. */
+		steady_begin(&before, STEADY_HOLDER);
 		holder_main(hold, job, w);
+		steady_end(&before);
 		return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
 	}
+	steady_begin(&before, STEADY_WATCHER);
 	pid = fork();
 	if (pid < 0) {
 		int r = diag_errno(&w->prog->diag, errno, "starting the holder");
 
 		if (job == ENG_JOB_CHANGE)
 			not_held(w->prog, r);
+		steady_end(&before);
 		return job == ENG_JOB_CHANGE;
 	}
 	if (pid == 0)
 		holder(hold, job, w);
 	*expired_ret = !watch(pid, w->prog, until);
+	steady_end(&before);
 	return phase(w->prog) == ENG_DONE && w->prog->resumed == VP_OK;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vmm-agent/host/kvm.h"
 
-#include <linux/kvm.h>
-#include <stddef.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #if defined(__x86_64__)
@@ -22,6 +21,20 @@ static void put(struct arch_regs *r, unsigned reg, uint64_t v)
 	r->have |= 1u << reg;
 }
 
+static void fill(const struct kvm_regs *regs, const struct kvm_sregs *sregs, struct arch_regs *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	put(ret, ARCH_REG_PC, regs->rip);
+	put(ret, ARCH_REG_SP, regs->rsp);
+	put(ret, X86_64_REG_EFLAGS, regs->rflags);
+	put(ret, X86_64_REG_CR0, sregs->cr0);
+	put(ret, X86_64_REG_CR3, sregs->cr3);
+	put(ret, X86_64_REG_CR4, sregs->cr4);
+	put(ret, X86_64_REG_EFER, sregs->efer);
+	put(ret, X86_64_REG_CS, sregs->cs.selector);
+	put(ret, X86_64_REG_GS_BASE, sregs->gs.base);
+}
+
 int host_kvm_regs(int vcpu_fd, struct arch_regs *ret)
 {
 	union {
@@ -31,26 +44,44 @@ int host_kvm_regs(int vcpu_fd, struct arch_regs *ret)
 			struct kvm_msr_entry entry;
 		} one;
 	} msr = {.head = {.nmsrs = 1}};
-	struct arch_regs got = {0};
+	struct arch_regs got;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 
 	if (ioctl(vcpu_fd, KVM_GET_REGS, &regs) < 0 || ioctl(vcpu_fd, KVM_GET_SREGS, &sregs) < 0)
 		return VP_E_IO;
-	put(&got, ARCH_REG_PC, regs.rip);
-	put(&got, ARCH_REG_SP, regs.rsp);
-	put(&got, X86_64_REG_EFLAGS, regs.rflags);
-	put(&got, X86_64_REG_CR0, sregs.cr0);
-	put(&got, X86_64_REG_CR3, sregs.cr3);
-	put(&got, X86_64_REG_CR4, sregs.cr4);
-	put(&got, X86_64_REG_EFER, sregs.efer);
-	put(&got, X86_64_REG_CS, sregs.cs.selector);
-	put(&got, X86_64_REG_GS_BASE, sregs.gs.base);
+	fill(&regs, &sregs, &got);
 	msr.one.entry.index = MSR_KERNEL_GS_BASE;
 	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) == 1)
 		put(&got, X86_64_REG_K_GS_BASE, msr.one.entry.data);
 	*ret = got;
 	return VP_OK;
+}
+
+/* Bits of kvm_run.flags, arch/x86/include/uapi/asm/kvm.h; the second since Linux 6.9. */
+#define RUN_SMM        (1u << 0)
+#define RUN_GUEST_MODE (1u << 2)
+
+uint64_t host_sync_mask(void)
+{
+	return KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+}
+
+size_t host_sync_pc_off(void)
+{
+	return offsetof(struct kvm_run, s.regs.regs.rip);
+}
+
+size_t host_sync_len(void)
+{
+	return sizeof(struct kvm_sync_regs);
+}
+
+void host_sync_regs(const struct kvm_run *run, struct arch_regs *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (!(run->flags & (RUN_SMM | RUN_GUEST_MODE)))
+		fill(&run->s.regs.regs, &run->s.regs.sregs, ret);
 }
 
 #elif defined(__aarch64__)
@@ -107,6 +138,31 @@ int host_kvm_regs(int vcpu_fd, struct arch_regs *ret)
 	(void)vcpu_fd;
 	(void)ret;
 	return VP_E_UNSUPPORTED;
+}
+
+#endif
+
+#if !defined(__x86_64__)
+
+uint64_t host_sync_mask(void)
+{
+	return 0;
+}
+
+size_t host_sync_pc_off(void)
+{
+	return 0;
+}
+
+size_t host_sync_len(void)
+{
+	return 0;
+}
+
+void host_sync_regs(const struct kvm_run *run, struct arch_regs *ret)
+{
+	(void)run;
+	memset(ret, 0, sizeof(*ret));
 }
 
 #endif
