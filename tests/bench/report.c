@@ -76,6 +76,7 @@ static struct json_object *figures_json(const struct samples *s, enum field fiel
 	struct json_object *o = json_object_new_object();
 
 	put(o, "min", f.min);
+	put(o, "p10", f.p10);
 	put(o, "median", f.median);
 	put(o, "median_low", f.low);
 	put(o, "median_high", f.high);

@@ -81,6 +81,7 @@ struct figures stat_of(const struct samples *s, enum field field)
 	f = (struct figures){
 		.n = s->n,
 		.min = v[0],
+		.p10 = quantile(v, s->n, 0.1),
 		.median = quantile(v, s->n, 0.5),
 		.p90 = quantile(v, s->n, 0.9),
 		.p99 = quantile(v, s->n, 0.99),

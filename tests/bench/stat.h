@@ -25,7 +25,7 @@ extern const char *const stat_field_name[FIELDS];
 
 struct figures {
 	size_t n;
-	uint64_t min, median, p90, p99, max;
+	uint64_t min, p10, median, p90, p99, max;
 	uint64_t low, high; /* where the median of such runs lies, 95 of 100 times */
 };
 
