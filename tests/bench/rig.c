@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <signal.h>
@@ -265,8 +266,12 @@ bool rig_start(struct rig *r, enum bare_vmm vmm, unsigned vcpus, unsigned busy)
 		r->dir[0] = '\0';
 		return say("bench", "no temporary directory");
 	}
-	return (vmm == BARE_COMMAND ? start_vmm(r, &opts) : start_qemu(r, &opts)) &&
-	       floors_open(r) && load_fix(r);
+	if (!(vmm == BARE_COMMAND ? start_vmm(r, &opts) : start_qemu(r, &opts)))
+		return false;
+	/* The command has no guest RAM mapped: a holder would have to lock all of it. */
+	if (madvise(r->b.ram, (size_t)BARE_RAM_MIB << 20, MADV_DONTFORK) < 0)
+		return say("bench", "MADV_DONTFORK");
+	return floors_open(r) && load_fix(r);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
