@@ -52,8 +52,10 @@ TESTLIB_SRCS := $(sort $(wildcard tests/lib/*.c))
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 TOOL_SRCS := $(sort $(wildcard tests/tools/*.c))
+BENCH_SRCS := $(sort $(wildcard tests/bench/*.c))
 VMM_SRCS := $(sort $(wildcard tests/vmm/*.c))
-C_ALL := $(LIB_SRCS) $(CLI_SRCS) $(TESTLIB_SRCS) $(UNIT_SRCS) $(FUZZ_SRCS) $(TOOL_SRCS) $(VMM_SRCS)
+C_ALL := $(LIB_SRCS) $(CLI_SRCS) $(TESTLIB_SRCS) $(UNIT_SRCS) $(FUZZ_SRCS) $(TOOL_SRCS) $(BENCH_SRCS) \
+	$(VMM_SRCS)
 H_ALL := $(sort $(shell git ls-files '*.h' 2>/dev/null))
 
 obj = $(patsubst %.c,$(O)/%.o,$(1))
@@ -61,6 +63,7 @@ LIB := $(O)/libvpatch-all.a
 TESTLIB := $(O)/libvpatch-test.a
 UNITS := $(patsubst %.c,$(O)/%,$(UNIT_SRCS))
 TOOLS := $(patsubst %.c,$(O)/%,$(TOOL_SRCS))
+BENCHES := $(O)/tests/bench/window $(O)/tests/bench/floor
 FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
 
 .PHONY: all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
@@ -152,10 +155,18 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS) -lpthread
 
-tools: $(TOOLS)
+tools: $(TOOLS) $(BENCHES)
 $(O)/tests/tools/%: $(O)/tests/tools/%.o $(TESTLIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+
+# What is measured, and a program that has nothing of ours in it to measure it against.
+$(O)/tests/bench/window: $(call obj,$(filter-out tests/bench/floor.c,$(BENCH_SRCS))) $(TESTLIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread -lm
+$(O)/tests/bench/floor: $(O)/tests/bench/floor.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^
 
 # The bare-metal guest and hotfixes for it. Its code is x86-64's whatever this machine is.
 GUEST_CC := $(if $(filter x86_64,$(shell uname -m)),gcc,x86_64-linux-gnu-gcc)

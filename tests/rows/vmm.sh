@@ -62,7 +62,7 @@ moves old start
 [ "$(word 0x1c)" = 2 ] || fail 'the second vCPU did not come up'
 must "apply $hotfix" && grep -q '^ok bare-fix 1 changed=1' "$d/answer" || fail "$(cat "$d/answer")"
 moves new apply
-must "apply $hotfix" && grep -q 'changed=0 window_us=0' "$d/answer" || fail "$(cat "$d/answer")"
+must "apply $hotfix" && grep -q 'changed=0 window_ns=0' "$d/answer" || fail "$(cat "$d/answer")"
 must status && grep -q '^hotfix bare-fix 1 applied' "$d/answer" || fail "$(cat "$d/answer")"
 must pause
 stands pause

@@ -56,8 +56,8 @@ static void answer(FILE *out, int r, const struct vp_result *res)
 	if (r < 0)
 		fprintf(out, "error %s: %s\n", vp_reason(r), res->words);
 	else
-		fprintf(out, "ok %s %s changed=%d window_us=%" PRIu64 "\n", res->name, res->version,
-			res->changed, res->window_ns / 1000);
+		fprintf(out, "ok %s %s changed=%d window_ns=%" PRIu64 "\n", res->name, res->version,
+			res->changed, res->window_ns);
 }
 
 static int apply_file(struct vmm *v, const char *path, const struct vp_options *o,
