@@ -3,6 +3,7 @@
 # The longer rows: the guest rows at a few percent of the full counts, each fuzzer for a while.
 set -u
 . "$(dirname "$0")/common.sh"
+STAGES=1
 prepare 'build demo arm64 check fuzz' "$@"
 export SCALE=${SCALE:-8} FUZZ_SECONDS=${FUZZ_SECONDS:-20}
 
@@ -18,10 +19,11 @@ done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
   grep -q '^# scales' "$f" || continue
-  row "long/guests/${t#row_}" "$((600 + SCALE * 240))" "$f"
+  row_root "long/guests/${t#row_}" "$((600 + SCALE * 240))" "$f"
 done
 row fuzz $((1800 + FUZZ_SECONDS * 20)) tests/fuzz.sh
 row demo-amd64 300 tests/demo.sh
 row demo-arm64 300 env ARCH=arm64 tests/demo.sh
 row nothing-left 60 tests/nothing-left.sh
+row_root nothing-left-of-root 60 tests/nothing-left.sh
 tally

@@ -47,7 +47,7 @@ for arch in ${ARCHES:-amd64 arm64}; do
 done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
-  row "guests/${t#row_}" 600 "$f"
+  row_root "guests/${t#row_}" 600 "$f"
 done
 row nothing-left 60 tests/nothing-left.sh
 row_root nothing-left-of-root 60 tests/nothing-left.sh

@@ -388,9 +388,12 @@ static bool believes(struct harm *h, const struct strike *s, enum state was)
 
 	if (!s->ended)
 		return bad(h, "the command did not end");
-	if (h->sig == SIGKILL && h->role != STRIKE_HOLDER)
+	/* The stub's guard ends a command that was stopped together with its holder. */
+	if (h->role == STRIKE_BOTH || (h->sig == SIGKILL && h->role != STRIKE_HOLDER))
 		return (WIFSIGNALED(s->status) && WTERMSIG(s->status) == SIGKILL) ||
-		       (WIFEXITED(s->status) && WEXITSTATUS(s->status) == 0) ||
+		       (WIFEXITED(s->status) &&
+			(WEXITSTATUS(s->status) == 0 ||
+			 (h->sig != SIGKILL && WEXITSTATUS(s->status) == 3))) ||
 		       bad(h, "the command ended with status %#x", s->status);
 	if (!WIFEXITED(s->status) || (WEXITSTATUS(s->status) != 0 && WEXITSTATUS(s->status) != 3))
 		return bad(h, "the command ended with status %#x", s->status);

@@ -27,7 +27,7 @@
 
 #include "vmm-agent/drv/kvm_int.h"
 
-#define AGAIN_NS      (20 * 1000)       /* for a thread outside the guest to get back into it */
+#define AGAIN_NS      (20 * 1000) /* for a thread outside the guest to get back into it */
 #define SEIZE_WAIT_NS (100 * CLOCK_NS_PER_MS) /* for a dead tracer to be gone */
 #define STOP_WAIT_NS  (100 * CLOCK_NS_PER_MS) /* for a thread that is to be let go */
 #define AGAIN         1
