@@ -7,7 +7,6 @@
 #   ROUNDS=N                of each part, instead of its own number
 set -u
 . "$(dirname "$0")/common.sh"
-prepare 'build demo bench' "$@"
 bad=0
 for part in ${PARTS:-window linux}; do
   echo "${bold}$part${plain}"
