@@ -28,9 +28,11 @@
 #include "vmm-agent/drv/kvm_int.h"
 
 #define AGAIN_NS      (20 * 1000) /* for a thread outside the guest to get back into it */
+#define ALL_NS        (200 * 1000)
 #define SEIZE_WAIT_NS (100 * CLOCK_NS_PER_MS) /* for a dead tracer to be gone */
 #define STOP_WAIT_NS  (100 * CLOCK_NS_PER_MS) /* for a thread that is to be let go */
 #define AGAIN         1
+#define ALL_ROUNDS    16u
 
 static int gone(const struct kvm *k, struct diag *diag)
 {
@@ -143,22 +145,17 @@ static int wait_stopped(struct kvm *k, uint64_t deadline, struct diag *diag)
 	return VP_OK;
 }
 
-/* Lets those run again whose registers are not known, for a moment. */
-static int again(struct kvm *k, uint64_t deadline, struct diag *diag)
+/*
+ * Lets those run again whose registers are not known, for a moment; all of them in every ALL_ROUNDS
+ * of these: one that is stopped in the VMM, with a lock of its, may be what another one waits for.
+ */
+static int again(struct kvm *k, bool all, uint64_t deadline, struct diag *diag)
 {
-	struct timespec ts = {0, AGAIN_NS};
+	struct timespec ts = {0, all ? ALL_NS : AGAIN_NS};
 	unsigned unknown = 0;
 
-	for (unsigned i = 0; i < k->m->vcpus; i++) {
-		struct kvm_thread *t = &k->thread[i];
-
-		if (t->known)
-			continue;
-		unknown++;
-		t->stopped = false;
-		if (ptrace(PTRACE_CONT, t->tid, NULL, NULL) < 0)
-			return gone(k, diag);
-	}
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		unknown += !k->thread[i].known;
 	if (unknown == 0)
 		return VP_OK;
 	if (clock_left(deadline) == 0)
@@ -168,7 +165,21 @@ static int again(struct kvm *k, uint64_t deadline, struct diag *diag)
 			"stopped it, emulates its interrupt controller (kernel_irqchip=off) or "
 			"is overloaded: try again, or --driver gdb",
 			k->m->name, unknown, k->m->vcpus);
+	/* Marked anew while everybody still stands: what is stored from here on is of their next exit. */
+	if (all && kvm_run_mark(k, k->sh->stranded) < 0)
+		return gone(k, diag);
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
+
+		if (t->known && !all)
+			continue;
+		t->known = t->stopped = false;
+		if (ptrace(PTRACE_CONT, t->tid, NULL, NULL) < 0)
+			return gone(k, diag);
+	}
 	nanosleep(&ts, NULL);
+	if (all)
+		k->held_at = clock_now();
 	return AGAIN;
 }
 
@@ -176,7 +187,7 @@ static int hold_all(struct kvm *k, uint64_t deadline, bool need_regs, struct dia
 {
 	int r = AGAIN;
 
-	while (r == AGAIN) {
+	for (unsigned round = 1; r == AGAIN; round++) {
 		r = interrupt(k, diag);
 		if (r == VP_OK)
 			r = wait_stopped(k, deadline, diag);
@@ -186,7 +197,7 @@ static int hold_all(struct kvm *k, uint64_t deadline, bool need_regs, struct dia
 		if (r < 0)
 			return diag_set(diag, r, "%s: kvm_run pages: %s", k->m->name,
 					vp_err_sentence(r));
-		r = again(k, deadline, diag);
+		r = again(k, round % ALL_ROUNDS == 0, deadline, diag);
 	}
 	return r;
 }
