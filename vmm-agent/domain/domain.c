@@ -85,7 +85,7 @@ static int open_pid(const char *name, enum choice choice, struct diag *diag, str
 	    (r == VP_E_NO_DOMAIN || (r == VP_E_MONITOR_BUSY && !dom_is_qemu(pid)))) {
 		int by_kvm = drv_kvm_open_pid(name, pid, diag, ret);
 
-		if (by_kvm == VP_OK || by_kvm != VP_E_NO_DOMAIN)
+		if (by_kvm != VP_E_NO_DOMAIN)
 			return by_kvm;
 	}
 	if (diag)

@@ -12,6 +12,7 @@
 #define KVM_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of holding again after a death */
 #define KVM_HOLD_NS (1 * CLOCK_NS_PER_SEC) /* a hold that has no deadline of its own */
 #define KVM_RAM_MAX KVM_SCAN_SLOTS
+#define KVM_RUN_LEN 4096u /* bytes: a struct kvm_run takes less than its page */
 
 /* Slots that KVM makes for itself have the highest numbers: include/linux/kvm_host.h,
  * KVM_USER_MEM_SLOTS is SHRT_MAX less KVM_INTERNAL_MEM_SLOTS (3 on x86). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From a process, or a monitor, to what driver kvm needs to know of the VM. */
-#include <errno.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,12 +225,36 @@ static int find_vcpus(struct kvm *k, struct diag *diag)
 	if (!k->thread || !k->local || !k->remote)
 		return diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
 	for (unsigned i = 0; i < k->m->vcpus; i++) {
-		k->thread[i].copy = calloc(1, sizeof(struct kvm_run));
+		k->thread[i].copy = calloc(1, KVM_RUN_LEN);
 		if (!k->thread[i].copy)
 			return diag_set(diag, VP_E_NOMEM, "%s: no memory", k->m->name);
 	}
 	r = k->m->path[0] ? threads_of_qemu(k, id, diag) : threads_of_scan(k, id, diag);
 	return r == VP_OK ? kvm_run_find(k, id, diag) : r;
+}
+
+/* Whether the process has no descriptor of a VM, as far as that may be looked at. */
+static bool has_no_vm(pid_t pid)
+{
+	char dir[64], path[128], link[32];
+	struct dirent *e;
+	bool found = false, looked;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)pid);
+	d = opendir(dir);
+	looked = d != NULL;
+	while (d && !found && (e = readdir(d))) {
+		ssize_t len;
+
+		snprintf(path, sizeof(path), "%s/%.32s", dir, e->d_name);
+		len = readlink(path, link, sizeof(link) - 1);
+		link[len > 0 ? len : 0] = '\0';
+		found = strcmp(link, "anon_inode:kvm-vm") == 0;
+	}
+	if (d)
+		closedir(d);
+	return looked && !found;
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -310,6 +334,8 @@ int drv_kvm_open_pid(const char *name, pid_t pid, struct diag *diag, struct vp_t
 	r = vmm_start_time(pid, &m->id.start_time);
 	if (r < 0)
 		diag_set(diag, r, "%s: there is no such process, or it may not be looked at", name);
+	else if (has_no_vm(pid))
+		r = diag_set(diag, VP_E_NO_DOMAIN, "%s: process %d runs no KVM VM", name, (int)pid);
 	if (r == VP_OK)
 		r = drv_kvm_take(m, diag, ret);
 	if (r < 0)

@@ -35,6 +35,7 @@ static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
 #define READ_LEN (offsetof(struct kvm_run, s) + host_sync_len())
 #define MARK_OFF (offsetof(struct kvm_run, s) + SYNC_REGS_SIZE_BYTES - MARK_LEN)
 
+_Static_assert(sizeof(struct kvm_run) <= KVM_RUN_LEN, "room for a copy");
 _Static_assert(sizeof(((struct kvm_run *)0)->s) == SYNC_REGS_SIZE_BYTES, "kvm_run layout");
 
 static int vm_error(void)
