@@ -84,11 +84,20 @@ must "cycle $hotfix bare-fix $((SCALE * 25 + 50))"
 cat "$d/answer"
 moves old cycle
 # Somebody from outside: the lock is the VMM's, the way in is not theirs.
-: >"$d/conf"
+printf 'state-dir = %s\nrun-dir = %s\n' "$d/outside" "$d/outside/run" >"$d/conf"
 "$O/vpatch" --config "$d/conf" status "inproc:$vmm" 2>&1 | grep -q 'libvpatch' || fail 'inproc: is not explained'
+# By KVM alone it is a VMM like any other: it is patched from outside, without its help.
+vp() { "$O/vpatch" --config "$d/conf" "$@" >"$d/answer" 2>&1 || fail "vpatch $*: $(cat "$d/answer")"; }
+vp inspect "pid:$vmm" --slots --vcpus
+grep -q 'driver *kvm' "$d/answer" || fail "$(cat "$d/answer")"
+vp apply "pid:$vmm" "$hotfix" --allow-unsigned
+moves new 'apply from outside'
+vp status "pid:$vmm" bare-fix
+vp revert "pid:$vmm" bare-fix
+moves old 'revert from outside'
 must quit
 wait "$vmm" || fail "the VMM ended with $?"
 vmm=
 [ ! -s "$d/log" ] || fail "$(cat "$d/log")"
 find "$d/state" -name '*.vpj' | grep -q . || fail 'no journal'
-echo 'applied and reverted, running and paused'
+echo 'applied and reverted, running and paused, from inside and from outside'
