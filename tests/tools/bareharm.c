@@ -479,8 +479,8 @@ static bool harm(struct harm *h, unsigned count)
 	while (ok && h->done < count)
 		ok = one(h);
 	report(h);
-	/* Half of them inside, or it was not what it says. */
-	if (ok && h->sig == SIGKILL && count >= 10 &&
+	/* Half of them inside, or it was not what it says; of a few that is a matter of luck. */
+	if (ok && h->sig == SIGKILL && count >= 100 &&
 	    2 * (h->hist[STRIKE_BEFORE] + h->hist[STRIKE_AFTER]) > count) {
 		printf("fewer than half of them hit the window\n");
 		ok = false;
