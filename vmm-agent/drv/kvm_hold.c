@@ -202,6 +202,52 @@ static int hold_all(struct kvm *k, uint64_t deadline, bool need_regs, struct dia
 	return r;
 }
 
+/* --- the timer that ends waiting ----------------------------------------------------------- */
+
+static void interrupted(int sig)
+{
+	(void)sig;
+}
+
+/* From the deadline on SIGALRM interrupts this thread, again and again: none is missed by coming
+ * between a look at the clock and a wait. */
+static int alarm_begin(struct kvm *k, uint64_t deadline, struct diag *diag)
+{
+	struct kvm_alarm *a = &k->alarm;
+	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
+	struct sigaction act = {.sa_handler = interrupted}; /* no SA_RESTART */
+	struct itimerspec at = {
+		.it_interval = {0, CLOCK_NS_PER_MS},
+		.it_value = {(time_t)(deadline / CLOCK_NS_PER_SEC),
+			     (long)(deadline % CLOCK_NS_PER_SEC)},
+	};
+	sigset_t alrm;
+
+	ev._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &ev, &a->timer) < 0)
+		return diag_errno(diag, errno, "%s: a timer", k->m->name);
+	sigemptyset(&alrm);
+	sigaddset(&alrm, SIGALRM);
+	sigaction(SIGALRM, &act, &a->action);
+	pthread_sigmask(SIG_UNBLOCK, &alrm, &a->mask);
+	(void)!timer_settime(a->timer, TIMER_ABSTIME, &at, NULL);
+	a->on = true;
+	return VP_OK;
+}
+
+/* Behind the release: none of it belongs into a window. */
+static void alarm_end(struct kvm_alarm *a)
+{
+	if (!a->on)
+		return;
+	a->on = false;
+	timer_delete(a->timer);
+	pthread_sigmask(SIG_SETMASK, &a->mask, NULL);
+	sigaction(SIGALRM, &a->action, NULL);
+}
+
+/* --- letting go --------------------------------------------------------------------------- */
+
 /* A thread must be stopped to be detached from; that it has to be, its own signal may do. */
 static int stop_for_detach(struct kvm_thread *t)
 {
@@ -231,59 +277,15 @@ int kvm_release(struct kvm *k)
 			lost++;
 		t->seized = t->stopped = false;
 	}
+	alarm_end(&k->alarm);
 	return lost ? VP_E_DISCONNECTED : VP_OK;
-}
-
-/* --- the timer that ends waiting ----------------------------------------------------------- */
-
-struct alarm {
-	timer_t timer;
-	struct sigaction action;
-	sigset_t mask;
-};
-
-static void interrupted(int sig)
-{
-	(void)sig;
-}
-
-/* From the deadline on SIGALRM interrupts this thread, again and again: none is missed by coming
- * between a look at the clock and a wait. */
-static int alarm_begin(struct kvm *k, struct alarm *a, uint64_t deadline, struct diag *diag)
-{
-	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
-	struct sigaction act = {.sa_handler = interrupted}; /* no SA_RESTART */
-	struct itimerspec at = {
-		.it_interval = {0, CLOCK_NS_PER_MS},
-		.it_value = {(time_t)(deadline / CLOCK_NS_PER_SEC),
-			     (long)(deadline % CLOCK_NS_PER_SEC)},
-	};
-	sigset_t alrm;
-
-	ev._sigev_un._tid = gettid();
-	if (timer_create(CLOCK_MONOTONIC, &ev, &a->timer) < 0)
-		return diag_errno(diag, errno, "%s: a timer", k->m->name);
-	sigemptyset(&alrm);
-	sigaddset(&alrm, SIGALRM);
-	sigaction(SIGALRM, &act, &a->action);
-	pthread_sigmask(SIG_UNBLOCK, &alrm, &a->mask);
-	(void)!timer_settime(a->timer, TIMER_ABSTIME, &at, NULL);
-	return VP_OK;
-}
-
-static void alarm_end(struct alarm *a)
-{
-	timer_delete(a->timer);
-	pthread_sigmask(SIG_SETMASK, &a->mask, NULL);
-	sigaction(SIGALRM, &a->action, NULL);
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
 int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag)
 {
-	struct alarm alarm;
-	int r = alarm_begin(k, &alarm, deadline, diag);
+	int r = alarm_begin(k, deadline, diag);
 
 	if (r < 0)
 		return r;
@@ -302,6 +304,5 @@ int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag
 	}
 	if (r < 0)
 		(void)!kvm_release(k);
-	alarm_end(&alarm);
 	return r;
 }

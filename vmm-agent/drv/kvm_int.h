@@ -3,7 +3,9 @@
 #ifndef VP_DRV_KVM_INT_H
 #define VP_DRV_KVM_INT_H
 
+#include <signal.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "vmm-agent/driver.h"
 #include "vmm-agent/drv/kvm_scan.h"
@@ -33,6 +35,14 @@ struct kvm_thread {
 	char *copy; /* room for a struct kvm_run: what was read of its page last */
 };
 
+/* Interrupts waiting from the deadline of a hold on. */
+struct kvm_alarm {
+	bool on;
+	timer_t timer;
+	struct sigaction action; /* what was there before */
+	sigset_t mask;
+};
+
 struct kvm_bpf;
 
 struct kvm {
@@ -46,6 +56,7 @@ struct kvm {
 	uint64_t hva[KVM_RAM_MAX];
 	size_t n_ram;
 	struct vmm_mem mem;
+	struct kvm_alarm alarm;
 	struct kvm_thread *thread;    /* m.vcpus of them */
 	struct iovec *local, *remote; /* as many: no room for them is made inside a window */
 	bool marked;                  /* our mark is in the kvm_run pages */
