@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include "vmm-agent/drv/kvm_int.h"
 #include "vmm-agent/host/kvm.h"
@@ -25,7 +24,6 @@
 /* Not canonical: an instruction pointer of x86-64 never is this (Intel SDM vol. 1, 3.3.7.1). */
 #define NOWHERE  0x5650617463682121ull
 #define MARK_LEN 16u
-#define IOV_MAX_ 1024u
 
 static const char mark[MARK_LEN] = "vpatch kvm_run\0\1";
 static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
@@ -37,21 +35,6 @@ static const char mark_stranded[MARK_LEN] = "vpatch kvm_run\0\2";
 
 _Static_assert(sizeof(struct kvm_run) <= KVM_RUN_LEN, "room for a copy");
 _Static_assert(sizeof(((struct kvm_run *)0)->s) == SYNC_REGS_SIZE_BYTES, "kvm_run layout");
-
-static int vm_error(void)
-{
-	switch (errno) {
-	case EPERM:
-	case EACCES:
-		return VP_E_PERM;
-	case ESRCH:
-		return VP_E_DISCONNECTED;
-	case ENOMEM:
-		return VP_E_NOMEM;
-	default:
-		return VP_E_IO;
-	}
-}
 
 /* `anon_inode:kvm-vcpu:N` mappings; the first page of each is its struct kvm_run. */
 static bool parse_line(const char *line, uint64_t *at, uint32_t *id)
@@ -102,32 +85,7 @@ int kvm_run_find(struct kvm *k, const uint32_t *id, struct diag *diag)
 			k->m->name, k->m->vcpus - found, k->m->vcpus);
 }
 
-/* --- all pages in one call ------------------------------------------------------------------- */
-
-enum way { READ, WRITE };
-
-static int transfer(struct kvm *k, enum way way, const struct iovec *local,
-		    const struct iovec *remote, unsigned n)
-{
-	while (n > 0) {
-		unsigned now = n < IOV_MAX_ ? n : IOV_MAX_;
-		size_t want = 0;
-		ssize_t got;
-
-		for (unsigned i = 0; i < now; i++)
-			want += local[i].iov_len;
-		got = way == READ ? process_vm_readv(k->m->id.pid, local, now, remote, now, 0)
-				  : process_vm_writev(k->m->id.pid, local, now, remote, now, 0);
-		if (got < 0)
-			return vm_error();
-		if ((size_t)got != want)
-			return VP_E_IO;
-		local += now;
-		remote += now;
-		n -= now;
-	}
-	return VP_OK;
-}
+/* --- reading and marking ---------------------------------------------------------------------- */
 
 static struct iovec at(const struct kvm_thread *t, size_t off, size_t len)
 {
@@ -145,7 +103,7 @@ int kvm_run_check(struct kvm *k, bool *stranded_ret, struct diag *diag)
 		struct iovec local[2] = {{&fields, sizeof(fields)}, {end, sizeof(end)}};
 		struct iovec remote[2] = {at(&k->thread[i], PART_OFF, sizeof(fields)),
 					  at(&k->thread[i], MARK_OFF, sizeof(end))};
-		int r = transfer(k, READ, local, remote, 2);
+		int r = vmm_transfer(k->m->id.pid, local, remote, 2, false);
 
 		if (r < 0)
 			return diag_set(diag, r, "%s: kvm_run of vCPU %u: %s", k->m->name, i,
@@ -184,7 +142,7 @@ static int put(struct kvm *k, uint64_t valid, uint64_t pc, const char *end)
 			local[n] = (struct iovec){(void *)(uintptr_t)end, MARK_LEN};
 			remote[n++] = at(t, MARK_OFF, MARK_LEN);
 		}
-		r = transfer(k, WRITE, local, remote, n);
+		r = vmm_transfer(k->m->id.pid, local, remote, n, true);
 	}
 	return r;
 }
@@ -235,7 +193,7 @@ int kvm_run_read(struct kvm *k)
 		k->local[n] = (struct iovec){t->copy, READ_LEN};
 		k->remote[n++] = at(t, 0, READ_LEN);
 	}
-	r = transfer(k, READ, k->local, k->remote, n);
+	r = vmm_transfer(k->m->id.pid, k->local, k->remote, n, false);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < k->m->vcpus; i++)

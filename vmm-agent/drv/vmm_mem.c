@@ -193,13 +193,35 @@ static uint64_t hva_of(const struct vmm_mem *m, vp_gpa_t at, size_t len)
 	return 0;
 }
 
-static int copy_all(const struct vmm_mem *m, const struct vp_io *io, size_t n, bool out)
+int vmm_transfer(pid_t pid, const struct iovec *local, const struct iovec *remote, size_t n,
+		 bool write)
 {
-	struct iovec local[BATCH], remote[BATCH];
-
 	while (n > 0) {
 		size_t now = n < BATCH ? n : BATCH, want = 0;
 		ssize_t got;
+
+		for (size_t i = 0; i < now; i++)
+			want += local[i].iov_len;
+		got = write ? process_vm_writev(pid, local, now, remote, now, 0)
+			    : process_vm_readv(pid, local, now, remote, now, 0);
+		if (got < 0)
+			return read_error();
+		if ((size_t)got != want)
+			return VP_E_IO;
+		local += now;
+		remote += now;
+		n -= now;
+	}
+	return VP_OK;
+}
+
+static int copy_all(const struct vmm_mem *m, const struct vp_io *io, size_t n, bool out)
+{
+	struct iovec local[BATCH], remote[BATCH];
+	int r = VP_OK;
+
+	while (r == VP_OK && n > 0) {
+		size_t now = n < BATCH ? n : BATCH;
 
 		for (size_t i = 0; i < now; i++) {
 			uint64_t hva = hva_of(m, io[i].at, io[i].len);
@@ -208,18 +230,12 @@ static int copy_all(const struct vmm_mem *m, const struct vp_io *io, size_t n, b
 				return VP_E_RANGE;
 			local[i] = (struct iovec){io[i].buf, io[i].len};
 			remote[i] = (struct iovec){(void *)(uintptr_t)hva, io[i].len};
-			want += io[i].len;
 		}
-		got = out ? process_vm_writev(m->pid, local, now, remote, now, 0)
-			  : process_vm_readv(m->pid, local, now, remote, now, 0);
-		if (got < 0)
-			return read_error();
-		if ((size_t)got != want)
-			return VP_E_IO;
+		r = vmm_transfer(m->pid, local, remote, now, out);
 		io += now;
 		n -= now;
 	}
-	return VP_OK;
+	return r;
 }
 
 int vmm_mem_read_all(const struct vmm_mem *m, const struct vp_io *io, size_t n)

@@ -4,6 +4,7 @@
 #define VP_DRV_VMM_MEM_H
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "protocol/addr.h"
 #include "vmm-agent/base/diag.h"
@@ -28,6 +29,11 @@ int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len) VP
 
 /* The same the other way. The VMM's own write tracking does not see it. */
 int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+
+/* The pieces of our memory and of the process's, pair by pair, in as few system calls as can be.
+ * write: ours to its. All of it or an error. */
+int vmm_transfer(pid_t pid, const struct iovec *local, const struct iovec *remote, size_t n,
+		 bool write) VP_MUST_USE;
 
 /* n pieces, each within one range, in their order and in as few system calls as can be. */
 int vmm_mem_read_all(const struct vmm_mem *m, const struct vp_io *io, size_t n) VP_MUST_USE;
