@@ -66,7 +66,7 @@ static void guard(struct gdb *g, int pipe_end, pid_t command, void (*let_go)(str
 	prctl(PR_SET_NAME, "vpatch-guard");
 	(void)!chdir("/");
 	keep_only(pipe_end);
-	g->m->q = NULL; /* closed above; gdb_call connects anew */
+	g->m->q = NULL; /* closed above; qemu_call connects anew */
 	g->fd = -1;
 	g->door = -1;
 	await_the_end(g, pipe_end, command);

@@ -199,6 +199,14 @@ static void forget_regs(struct kvm *k)
 		k->thread[i].cached = false;
 }
 
+static int say_stranded(const struct kvm *k, int err, struct diag *diag)
+{
+	return diag_set(diag, err,
+			"%s: a change to it could not be undone and its VMM is stopped: run vpatch "
+			"recover",
+			k->m->name);
+}
+
 static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct kvm *k = self;
@@ -208,11 +216,7 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 	if (r < 0)
 		return r;
 	if (stranded && after != VP_AFTER_RUN)
-		return diag_set(
-			diag, VP_E_TORN,
-			"%s: a change to it could not be undone and its VMM is stopped: run "
-			"vpatch recover",
-			k->m->name);
+		return say_stranded(k, VP_E_TORN, diag);
 	k->sh->stranded = stranded;
 	r = kvm_run_mark(k, stranded);
 	if (r < 0)
@@ -367,11 +371,7 @@ static int peek_by_hold(struct kvm *k, unsigned vcpu, struct arch_regs *ret, str
 	int r = armed ? VP_OK : kvm_run_check(k, &stranded, diag);
 
 	if (r == VP_OK && stranded)
-		return diag_set(
-			diag, VP_E_PENDING,
-			"%s: a change to it could not be undone and its VMM is stopped: run "
-			"vpatch recover",
-			k->m->name);
+		return say_stranded(k, VP_E_PENDING, diag);
 	if (r == VP_OK)
 		r = kvm_hold(k, clock_in(KVM_HOLD_NS), true, diag);
 	if (r == VP_OK) {
