@@ -210,6 +210,16 @@ int vp_ledger_decode(const uint8_t *buf, size_t len, vp_gva_t self, struct vp_le
 	return VP_OK;
 }
 
+uint32_t vp_ledger_extent(const uint8_t *head)
+{
+	uint32_t version = vp_ld32(head + OFF_VERSION), size = vp_ld32(head + OFF_SIZE);
+
+	return version == 0 || version > VP_LEDGER_VERSION || size < VP_LEDGER_HEAD ||
+			       size > VP_LEDGER_SIZE_MAX
+		       ? VP_LEDGER_HEAD
+		       : size;
+}
+
 void vp_ledger_edit(const struct vp_ledger *l, uint32_t i, struct vp_edit *ret)
 {
 	const uint8_t *e = l->edits + (size_t)i * VP_LEDGER_EDIT;

@@ -92,6 +92,10 @@ int vp_ledger_encode(uint8_t *buf, size_t len, const struct vp_ledger *l,
 int vp_ledger_decode(const uint8_t *buf, size_t len, vp_gva_t self,
 		     struct vp_ledger *ret) VP_MUST_USE;
 
+/* How many bytes have to be read for vp_ledger_decode to tell, by the VP_LEDGER_HEAD bytes of head:
+ * at least these, at most VP_LEDGER_SIZE_MAX. */
+uint32_t vp_ledger_extent(const uint8_t *head);
+
 /* Edit i of a decoded record; i < n_edits. old is rest: the ledger keeps the guest's own bytes. */
 void vp_ledger_edit(const struct vp_ledger *l, uint32_t i, struct vp_edit *ret);
 

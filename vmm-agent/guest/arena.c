@@ -16,17 +16,30 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
+#define PIECE       (64u << 10) /* of text, looked at while it is in the cache */
 #define RUN_MIN     256u
 #define CAVE_GUARD  16u
 #define CAVES_MAX   4096u
 #define RECORDS_MAX 4096u
 
+/* Offsets in the text. */
+struct run {
+	uint64_t from, to;
+};
+
 struct build {
 	struct guest *g;
 	struct guest_arena *a;
-	size_t len;    /* of the text */
+	struct mem_cache *cache; /* of page tables: text is thousands of pages */
+	uint64_t fill;           /* eight bytes of filler */
+	size_t len;              /* of the text */
 	uint8_t *used; /* one byte for each VP_LEDGER_ALIGN bytes of text: not to be given out */
 	size_t n_units;
+	struct run *runs; /* of filler, RUN_MIN long at least */
+	size_t n_runs;
+	bool in_run;
+	uint64_t run_from;
+	size_t records_end; /* behind the last record so far */
 };
 
 /* --- what must be left alone ---------------------------------------------------------------------- */
@@ -90,30 +103,71 @@ static int add_record(struct guest_arena *a, const struct guest_record *rec)
 	return VP_OK;
 }
 
-/* A record at this offset of the text, or damage. end_ret is behind the last record so far. */
-static int look_at(struct build *b, size_t off, size_t *end_ret)
+static int read_text(struct build *b, size_t off, void *buf, size_t len)
+{
+	return mem_read(b->g->t, b->cache, &b->g->info.mmu, vp_gva(b->g->info.text.v + off),
+			MEM_TEXT, buf, len);
+}
+
+/* What may be a record, copied once; *len_ret bytes. */
+static int copy_record(struct build *b, size_t off, uint8_t **ret, size_t *len_ret)
+{
+	uint8_t head[VP_LEDGER_HEAD];
+	size_t len = b->len - off;
+	int r;
+
+	if (len >= sizeof(head)) {
+		r = read_text(b, off, head, sizeof(head));
+		if (r < 0)
+			return r;
+		if (vp_ledger_extent(head) < len)
+			len = vp_ledger_extent(head);
+	}
+	*ret = malloc(len);
+	*len_ret = len;
+	return *ret ? read_text(b, off, *ret, len) : VP_E_NOMEM;
+}
+
+/* A record at this offset of the text, or damage: not kept then. */
+static int judge(struct build *b, size_t off, size_t len, struct guest_record *rec, bool *keep)
 {
 	vp_gva_t at = vp_gva(b->g->info.text.v + off);
-	struct guest_record rec = {.bytes = b->a->text + off};
-	int r = vp_ledger_decode(rec.bytes, b->len - off, at, &rec.l);
+	int r = vp_ledger_decode(rec->bytes, len, at, &rec->l);
 
+	*keep = false;
 	if (r == VP_E_VERSION) {
 		b->a->newer = true;
 		return VP_OK;
 	}
 	if (r < 0) {
 		/* A payload may hold anything, the magic too: inside a record it means nothing. */
-		b->a->n_damaged += off >= *end_ret;
+		b->a->n_damaged += off >= b->records_end;
 		return VP_OK;
 	}
-	if (off < *end_ret || mem_contiguous(b->g->t, NULL, &b->g->info.mmu, at, rec.l.size,
-					     MEM_TEXT, &rec.gpa) < 0) {
+	if (off < b->records_end || mem_contiguous(b->g->t, b->cache, &b->g->info.mmu, at,
+						   rec->l.size, MEM_TEXT, &rec->gpa) < 0) {
 		b->a->n_damaged++;
 		return VP_OK;
 	}
-	*end_ret = off + rec.l.size;
-	use(b, off, *end_ret);
-	return add_record(b->a, &rec);
+	b->records_end = off + rec->l.size;
+	use(b, off, b->records_end);
+	r = add_record(b->a, rec);
+	*keep = r == VP_OK;
+	return r;
+}
+
+static int look_at(struct build *b, size_t off)
+{
+	struct guest_record rec = {0};
+	size_t len;
+	bool keep = false;
+	int r = copy_record(b, off, &rec.bytes, &len);
+
+	if (r == VP_OK)
+		r = judge(b, off, len, &rec, &keep);
+	if (!keep)
+		free(rec.bytes);
+	return r;
 }
 
 static int by_seq(const void *a, const void *b)
@@ -123,26 +177,6 @@ static int by_seq(const void *a, const void *b)
 	if (x->l.seq != y->l.seq)
 		return x->l.seq < y->l.seq ? -1 : 1;
 	return x->l.self.v < y->l.self.v ? -1 : x->l.self.v > y->l.self.v;
-}
-
-static int find_records(struct build *b)
-{
-	uint64_t skew = b->g->info.text.v % VP_LEDGER_ALIGN;
-	size_t end = 0;
-
-	for (size_t off = skew ? VP_LEDGER_ALIGN - skew : 0; vp_fits(off, 8, b->len);
-	     off += VP_LEDGER_ALIGN) {
-		int r;
-
-		if (vp_ld64(b->a->text + off) != VP_LEDGER_MAGIC)
-			continue;
-		r = look_at(b, off, &end);
-		if (r < 0)
-			return r;
-	}
-	if (b->a->n_records)
-		qsort(b->a->records, b->a->n_records, sizeof(*b->a->records), by_seq);
-	return VP_OK;
 }
 
 /* --- caves ----------------------------------------------------------------------------------------- */
@@ -159,7 +193,8 @@ static int add_cave(struct build *b, uint64_t from, uint64_t to)
 
 	if (to - from < VP_LEDGER_ALIGN || a->n_caves == CAVES_MAX)
 		return VP_OK;
-	r = mem_contiguous(b->g->t, NULL, &b->g->info.mmu, at, (size_t)(to - from), MEM_TEXT, &gpa);
+	r = mem_contiguous(b->g->t, b->cache, &b->g->info.mmu, at, (size_t)(to - from), MEM_TEXT,
+			   &gpa);
 	if (guest_err_is_fatal(r))
 		return r;
 	if (r < 0)
@@ -217,23 +252,14 @@ static uint64_t filler_word(const struct arch_ops *ops)
 
 static int find_caves(struct build *b)
 {
-	uint64_t fill = filler_word(b->g->ops);
-	size_t off = 0;
 	int r = VP_OK;
 
-	while (r == VP_OK && vp_fits(off, 8, b->len)) {
-		size_t start = off;
-		uint64_t from, to;
-
-		while (vp_fits(off, 8, b->len) && vp_ld64(b->a->text + off) == fill)
-			off += 8;
-		if (off - start < RUN_MIN) {
-			off += off == start ? 8 : 0;
-			continue;
-		}
+	for (size_t i = 0; r == VP_OK && i < b->n_runs; i++) {
 		/* One guard more at the end of the text: what follows it is not known. */
-		from = (start + CAVE_GUARD + VP_LEDGER_ALIGN - 1) & ~(VP_LEDGER_ALIGN - 1ull);
-		to = (off - CAVE_GUARD) & ~(VP_LEDGER_ALIGN - 1ull);
+		uint64_t from = (b->runs[i].from + CAVE_GUARD + VP_LEDGER_ALIGN - 1) &
+				~(VP_LEDGER_ALIGN - 1ull);
+		uint64_t to = (b->runs[i].to - CAVE_GUARD) & ~(VP_LEDGER_ALIGN - 1ull);
+
 		if (from < to)
 			r = split_run(b, from, to);
 	}
@@ -242,31 +268,84 @@ static int find_caves(struct build *b)
 	return r;
 }
 
+/* --- the pass over the text ------------------------------------------------------------------------ */
+
+static int end_run(struct build *b, uint64_t to)
+{
+	struct run *grown;
+
+	b->in_run = false;
+	if (to - b->run_from < RUN_MIN)
+		return VP_OK;
+	if (b->n_runs % 64 == 0) {
+		grown = realloc(b->runs, (b->n_runs + 64) * sizeof(*grown));
+		if (!grown)
+			return VP_E_NOMEM;
+		b->runs = grown;
+	}
+	b->runs[b->n_runs++] = (struct run){b->run_from, to};
+	return VP_OK;
+}
+
+/* The n bytes at offset off, a multiple of VP_LEDGER_ALIGN: where filler begins and ends, and magics. */
+static int look_through(struct build *b, size_t off, const uint8_t *piece, size_t n)
+{
+	int r = VP_OK;
+
+	for (size_t i = 0; r == VP_OK && vp_fits(i, 8, n); i += 8) {
+		uint64_t word = vp_ld64(piece + i);
+
+		if ((word == b->fill) != b->in_run) {
+			if (b->in_run)
+				r = end_run(b, off + i);
+			else
+				b->run_from = off + i;
+			b->in_run = word == b->fill;
+		}
+		if (word == VP_LEDGER_MAGIC && i % VP_LEDGER_ALIGN == 0 && r == VP_OK)
+			r = look_at(b, off + i);
+	}
+	return r;
+}
+
+static int pass(struct build *b)
+{
+	uint8_t *piece = malloc(PIECE);
+	int r = piece ? VP_OK : VP_E_NOMEM;
+
+	for (size_t off = 0; r == VP_OK && off < b->len; off += PIECE) {
+		size_t n = b->len - off < PIECE ? b->len - off : PIECE;
+
+		r = read_text(b, off, piece, n);
+		if (r == VP_OK)
+			r = look_through(b, off, piece, n);
+	}
+	free(piece);
+	return r == VP_OK && b->in_run ? end_run(b, b->len & ~(size_t)7) : r;
+}
+
 int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret)
 {
 	struct guest_arena a = {0};
-	struct build b = {.g = g, .a = &a};
-	struct mem_cache *cache; /* of page tables: text is thousands of pages */
-	int r;
+	struct build b = {.g = g, .a = &a, .fill = filler_word(g->ops)};
+	int r = VP_E_NOMEM;
 
 	if (g->info.text.v % VP_LEDGER_ALIGN)
 		return diag_set(diag, VP_E_GUEST_CORRUPT, "guest kernel text is not aligned");
 	b.len = (size_t)(g->info.text_end.v - g->info.text.v);
 	b.n_units = b.len / VP_LEDGER_ALIGN + 1;
-	a.text = malloc(b.len);
 	b.used = calloc(b.n_units, 1);
-	cache = mem_cache_create(g->t);
-	if (!a.text || !b.used || !cache)
-		r = VP_E_NOMEM;
-	else
-		r = mem_read(g->t, cache, &g->info.mmu, g->info.text, MEM_TEXT, a.text, b.len);
-	mem_cache_destroy(cache);
-	if (r == VP_OK) {
+	b.cache = mem_cache_create(g->t);
+	if (b.used && b.cache) {
 		use_reserved(&b);
-		r = find_records(&b);
+		r = pass(&b);
 	}
 	if (r == VP_OK)
 		r = find_caves(&b);
+	if (r == VP_OK && a.n_records)
+		qsort(a.records, a.n_records, sizeof(*a.records), by_seq);
+	mem_cache_destroy(b.cache);
+	free(b.runs);
 	free(b.used);
 	if (r < 0) {
 		guest_arena_deinit(&a);
@@ -278,8 +357,9 @@ int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret
 
 void guest_arena_deinit(struct guest_arena *a)
 {
+	for (size_t i = 0; i < a->n_records; i++)
+		free(a->records[i].bytes);
 	free(a->caves);
 	free(a->records);
-	free(a->text);
 	*a = (struct guest_arena){0};
 }

@@ -24,6 +24,7 @@ enum guest_open_flag {
 	/* Where only vCPU registers tell two candidates apart and the driver cannot read them from a
 	 * running guest, a hold of the shortest kind may be used. Without it (a dry run) they are refused. */
 	GUEST_MAY_HOLD = 1 << 0,
+	GUEST_STATE_KNOWN = 1 << 1, /* the caller has asked for the run state just now */
 };
 
 struct guest_info {
@@ -114,12 +115,12 @@ struct guest_cave {
 };
 
 struct guest_record {
-	struct vp_ledger l;   /* points into bytes */
-	vp_gpa_t gpa;         /* of the record, contiguous */
-	const uint8_t *bytes; /* l.size bytes, copied once */
+	struct vp_ledger l; /* points into bytes */
+	vp_gpa_t gpa;       /* of the record, contiguous */
+	uint8_t *bytes;     /* l.size bytes, copied once */
 };
 
-/* What the arena holds, from one copy of the kernel text. Owned by the caller. */
+/* What the arena holds, from one pass over the kernel text. Owned by the caller. */
 struct guest_arena {
 	struct guest_cave *caves; /* largest first */
 	size_t n_caves;
@@ -128,7 +129,6 @@ struct guest_arena {
 	size_t n_records;
 	size_t n_damaged; /* places with the magic that are not a valid record */
 	bool newer;       /* a record of a newer format was met: the whole ledger is refused */
-	uint8_t *text;    /* the copy; records point into it */
 };
 
 /* Reads it now. Text that must not be used (entry text that KPTI clones, trampolines, idmap,

@@ -16,10 +16,13 @@ struct mem_cache {
 
 struct mem_cache *mem_cache_create(struct vp_target *t)
 {
-	struct mem_cache *c = calloc(1, sizeof(*c));
+	struct mem_cache *c =
+		malloc(sizeof(*c)); /* its pages are not touched before they are read */
 
-	if (c)
+	if (c) {
 		c->t = t;
+		memset(c->tag, 0, sizeof(c->tag));
+	}
 	return c;
 }
 
