@@ -30,6 +30,8 @@ struct vp_target {
 	struct vp_paused paused; /* no allocation inside a window */
 	bool noting;
 	struct pages ahead;
+	bool kernel_noted;
+	vp_gpa_t kernel;
 };
 
 static int copy_info(struct vp_target *t, const struct vp_target_info *info)
@@ -164,6 +166,19 @@ static int ram_known(struct vp_target *t)
 	size_t n;
 
 	return vp_ram(t, &ram, &n, NULL);
+}
+
+void vp_note_kernel(struct vp_target *t, const vp_gpa_t *page)
+{
+	t->kernel_noted = page;
+	if (page)
+		t->kernel = *page;
+}
+
+bool vp_noted_kernel(const struct vp_target *t, vp_gpa_t *ret)
+{
+	*ret = t->kernel;
+	return t->kernel_noted;
 }
 
 int vp_run_state(struct vp_target *t, enum vp_run_state *ret, char words[32], struct diag *diag)

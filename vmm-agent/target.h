@@ -141,6 +141,13 @@ void vp_read_ahead(struct vp_paused *p);
 int vp_find_pages(struct vp_target *t, const void *prefix, size_t n, vp_gpa_t *found, size_t cap,
 		  size_t *n_ret, struct diag *diag) VP_MUST_USE;
 
+/*
+ * For the reader of the guest: the page by which it found the kernel. While that page is still the
+ * kernel's, RAM need not be searched again. A hint, which whoever takes it proves anew; NULL: forget.
+ */
+void vp_note_kernel(struct vp_target *t, const vp_gpa_t *page);
+bool vp_noted_kernel(const struct vp_target *t, vp_gpa_t *ret);
+
 /* As they are now; *ret is malloc'ed, the caller frees it. */
 int vp_slots(struct vp_target *t, struct vp_slot **ret, size_t *n_ret,
 	     struct diag *diag) VP_MUST_USE;

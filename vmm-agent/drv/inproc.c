@@ -411,6 +411,7 @@ static int create_target(struct inproc *p, struct diag *diag, struct vp_target *
 int drv_inproc_open(struct vp_inproc *vp, struct diag *diag, struct vp_target **ret)
 {
 	struct inproc *p = calloc(1, sizeof(*p));
+	vp_gpa_t page = {__atomic_load_n(&vp->kernel, __ATOMIC_RELAXED) - 1};
 	int r;
 
 	if (!p)
@@ -426,5 +427,16 @@ int drv_inproc_open(struct vp_inproc *vp, struct diag *diag, struct vp_target **
 		r = create_target(p, diag, ret);
 	if (r < 0)
 		drv_close(p);
+	else if (page.v != UINT64_MAX)
+		vp_note_kernel(*ret, &page);
 	return r;
+}
+
+void drv_inproc_close(struct vp_inproc *vp, struct vp_target *t)
+{
+	vp_gpa_t page;
+	bool noted = t && vp_noted_kernel(t, &page);
+
+	__atomic_store_n(&vp->kernel, noted ? page.v + 1 : 0, __ATOMIC_RELAXED);
+	vp_target_close(t);
 }

@@ -16,6 +16,9 @@
  */
 int drv_inproc_open(struct vp_inproc *vp, struct diag *diag, struct vp_target **ret) VP_MUST_USE;
 
+/* Closes it; the next one on the VM knows the kernel's page that this one has noted. */
+void drv_inproc_close(struct vp_inproc *vp, struct vp_target *t);
+
 /* What lets it be named in a journal: "inproc:PID". Opens nothing: the VMM alone can. */
 #define INPROC_LOCATOR "inproc:"
 

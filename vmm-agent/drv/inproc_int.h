@@ -42,6 +42,8 @@ struct vp_inproc {
 	size_t n_slots;
 	uint64_t generation;
 
+	uint64_t kernel; /* see vp_note_kernel: the page, plus one; 0: none. Atomic. */
+
 	unsigned n_vcpus;
 	struct inproc_vcpu *vcpus;
 };

@@ -26,15 +26,14 @@ void eng_report_deinit(struct eng_report *r)
 	r->n_edits = 0;
 }
 
-static int check_state(struct session *s)
+static int check_state(struct session *s, enum vp_run_state *ret)
 {
-	enum vp_run_state state;
 	char words[32];
-	int r = vp_run_state(s->t, &state, words, s->diag);
+	int r = vp_run_state(s->t, ret, words, s->diag);
 
 	if (r < 0)
 		return r;
-	switch (state) {
+	switch (*ret) {
 	case VP_RUN_RUNNING:
 	case VP_RUN_PAUSED:
 		return VP_OK;
@@ -84,23 +83,29 @@ static int check_journal(struct session *s)
 static int session_open(struct session *s, struct vp_target *t, const struct eng_opts *opts,
 			struct diag *diag, struct eng_report *report)
 {
+	enum vp_run_state state = VP_RUN_OTHER;
 	int r;
 
 	memset(report, 0, sizeof(*report));
 	*s = (struct session){.t = t, .opts = opts, .diag = diag, .lock = -1};
 	r = eng_lock(opts->dirs.run_dir, &vp_target_info(t)->id, diag, &s->lock);
 	if (r == VP_OK)
-		r = check_state(s);
+		r = check_state(s, &state);
 	if (r == VP_OK)
-		r = guest_open(t, opts->dry_run ? 0 : GUEST_MAY_HOLD, diag, &s->g);
+		r = guest_open(t, GUEST_STATE_KNOWN | (opts->dry_run ? 0 : GUEST_MAY_HOLD), diag,
+			       &s->g);
 	if (r == VP_OK)
 		r = check_journal(s);
-	s->plan = (struct eng_plan){.t = t, .g = s->g, .report = report};
+	s->plan = (struct eng_plan){
+		.t = t, .g = s->g, .was_running = state == VP_RUN_RUNNING, .report = report};
 	return r;
 }
 
-static void session_close(struct session *s)
+static void session_close(struct session *s, int r)
 {
+	/* Whatever was wrong, the next one looks for the kernel anew. */
+	if (r < 0)
+		vp_note_kernel(s->t, NULL);
 	eng_plan_deinit(&s->plan);
 	if (s->g)
 		guest_close(s->g);
@@ -155,7 +160,7 @@ int eng_apply(struct vp_target *t, const struct hf_bundle *b, const struct eng_o
 		r = eng_plan_apply(&s.plan, b, opts, diag);
 	if (r == VP_OK)
 		r = carry_out(&s);
-	session_close(&s);
+	session_close(&s, r);
 	return r;
 }
 
@@ -169,6 +174,6 @@ int eng_revert(struct vp_target *t, const char *name, const struct eng_opts *opt
 		r = eng_plan_revert(&s.plan, name, diag);
 	if (r == VP_OK)
 		r = carry_out(&s);
-	session_close(&s);
+	session_close(&s, r);
 	return r;
 }

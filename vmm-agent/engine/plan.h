@@ -11,6 +11,7 @@
 struct eng_plan {
 	struct vp_target *t;
 	struct guest *g;
+	bool was_running;          /* when it was begun */
 	struct guest_arena arena;  /* read by the planner, as the guest has it now */
 	struct eng_report *report; /* name, versions, payload and notes are filled */
 	struct eng_txn *txn; /* NULL after success: the guest is in the wanted state already */

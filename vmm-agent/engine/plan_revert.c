@@ -16,7 +16,6 @@
 int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag)
 {
 	const struct vp_target_info *info = vp_target_info(plan->t);
-	enum vp_run_state state;
 	int r = guest_arena_read(plan->g, diag, &plan->arena);
 
 	if (r < 0)
@@ -38,9 +37,8 @@ int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag)
 		return diag_set(diag, VP_E_RANGE, "%s: the name is too long for the journal",
 				info->locator);
 	memcpy(plan->txn->locator, info->locator, strlen(info->locator));
-	r = vp_run_state(plan->t, &state, NULL, diag);
-	plan->txn->was_running = r == VP_OK && state == VP_RUN_RUNNING;
-	return r;
+	plan->txn->was_running = plan->was_running;
+	return VP_OK;
 }
 
 int eng_plan_end(struct eng_plan *plan, struct diag *diag)

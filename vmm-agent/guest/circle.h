@@ -19,6 +19,7 @@ struct search {
 	bool have_regs;  /* regs translate addresses */
 	bool paging_off; /* registers could be read, and no vCPU's did */
 	struct arch_regs regs;
+	unsigned vcpu; /* whose they are */
 	unsigned unpacked;
 	enum stage best; /* of the candidates that failed, */
 	int best_err;    /* the one that came furthest */

@@ -198,6 +198,7 @@ static int with_each_vcpu(struct search *s, const vp_gpa_t *pages, size_t n, str
 		struct arch_mmu mmu;
 		int r = vp_peek_regs(s->t, i, &s->regs, diag);
 
+		s->vcpu = i;
 		if (r == VP_E_UNSUPPORTED)
 			break;
 		if (r < 0)
@@ -216,25 +217,42 @@ static int with_each_vcpu(struct search *s, const vp_gpa_t *pages, size_t n, str
 	return search_pages(s, pages, n, diag, ret);
 }
 
+static int search_among(struct search *s, const vp_gpa_t *pages, size_t n, unsigned flags,
+			struct diag *diag, struct guest **ret)
+{
+	int r;
+
+	if (vp_target_caps(s->t) & VP_CAP_REGS_LIVE)
+		return with_each_vcpu(s, pages, n, diag, ret);
+	/* A hold only where registers have something to decide: the window looks at every
+	 * vCPU's before the first write anyway. */
+	r = search_pages(s, pages, n, diag, ret);
+	if (r != VP_E_GUEST_AMBIGUOUS || !(flags & GUEST_MAY_HOLD))
+		return r;
+	s->unpacked = 0;
+	return with_each_vcpu(s, pages, n, diag, ret);
+}
+
 static int search(struct search *s, unsigned flags, struct diag *diag, struct guest **ret)
 {
-	vp_gpa_t *pages = NULL;
+	const struct search fresh = *s;
+	vp_gpa_t *pages = NULL, noted;
 	size_t n = 0;
-	int r = find_pages(s->t, &pages, &n, diag);
+	int r;
 
+	/* The page of the last time has to close the circle by the same proofs. One of a kernel that
+	 * has gone can do so where no registers are read: the window refuses it, and it is
+	 * forgotten. */
+	if (vp_noted_kernel(s->t, &noted)) {
+		r = search_among(s, &noted, 1, flags, diag, ret);
+		if (r < 0 || *ret)
+			return r;
+		*s = fresh;
+	}
+	r = find_pages(s->t, &pages, &n, diag);
 	if (!pages)
 		return r < 0 ? r : VP_E_INTERNAL;
-	if (vp_target_caps(s->t) & VP_CAP_REGS_LIVE) {
-		r = with_each_vcpu(s, pages, n, diag, ret);
-	} else {
-		/* A hold only where registers have something to decide: the window looks at every
-		 * vCPU's before the first write anyway. */
-		r = search_pages(s, pages, n, diag, ret);
-		if (r == VP_E_GUEST_AMBIGUOUS && (flags & GUEST_MAY_HOLD)) {
-			s->unpacked = 0;
-			r = with_each_vcpu(s, pages, n, diag, ret);
-		}
-	}
+	r = search_among(s, pages, n, flags, diag, ret);
 	free(pages);
 	if (r == VP_OK && !*ret)
 		r = say_nothing(s, n, diag);
@@ -271,16 +289,19 @@ static int refuse_state(struct vp_target *t, struct diag *diag)
 }
 
 /* Where the kernel does not tell in a variable, the vCPUs' stacks do; any of them may have panicked. */
-static int refuse_dying(struct guest *g, struct diag *diag)
+static int refuse_dying(struct guest *g, const struct search *s, struct diag *diag)
 {
 	unsigned vcpus = vp_target_info(g->t)->vcpus;
 	int r = guest_check_panic(g, diag);
 
-	if (!g->info.registers_seen || g->panic_cpu.v)
-		vcpus = g->info.registers_seen ? 1 : 0;
-	for (unsigned i = 0; r == VP_OK && i < vcpus && i < DYING_MAX; i++) {
+	if (r < 0 || !g->info.registers_seen)
+		return r;
+	r = guest_check_vcpu(g, s->vcpu, &s->regs, diag);
+	for (unsigned i = 0; r == VP_OK && !g->panic_cpu.v && i < vcpus && i < DYING_MAX; i++) {
 		struct arch_regs regs;
 
+		if (i == s->vcpu)
+			continue;
 		r = vp_peek_regs(g->t, i, &regs, diag);
 		if (r == VP_OK)
 			r = guest_check_vcpu(g, i, &regs, diag);
@@ -292,7 +313,7 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 {
 	struct search s = {.t = t, .ops = vp_target_info(t)->arch};
 	struct guest *g = NULL;
-	int r = refuse_state(t, diag);
+	int r = flags & GUEST_STATE_KNOWN ? VP_OK : refuse_state(t, diag);
 
 	if (r < 0)
 		return r;
@@ -308,13 +329,15 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 		fill_info(g);
 		guest_held_prepare(g);
 		guest_identify(g, s.cache);
-		r = refuse_dying(g, diag);
+		r = refuse_dying(g, &s, diag);
 	}
 	mem_cache_destroy(s.cache);
 	if (r < 0) {
+		vp_note_kernel(t, NULL);
 		destroy(g);
 		return r;
 	}
+	vp_note_kernel(t, &g->info.vmcoreinfo);
 	*ret = g;
 	return VP_OK;
 }

@@ -54,9 +54,9 @@ static int begin(struct call *c, struct vp_inproc *vp, const struct vp_options *
 	return drv_inproc_open(vp, &c->diag, &c->t);
 }
 
-static int end(struct call *c, int r)
+static int end(struct call *c, struct vp_inproc *vp, int r)
 {
-	vp_target_close(c->t);
+	drv_inproc_close(vp, c->t);
 	if (r < 0)
 		snprintf(c->res->words, sizeof(c->res->words), "%s",
 			 c->diag.text[0] ? c->diag.text : vp_err_sentence(r));
@@ -116,7 +116,7 @@ int vp_apply(struct vp_inproc *vp, const void *bundle, size_t len, const struct 
 		take_report(&c, &rep);
 	}
 	hf_close(b);
-	return end(&c, r);
+	return end(&c, vp, r);
 }
 
 int vp_revert(struct vp_inproc *vp, const char *name, const struct vp_options *opts,
@@ -131,7 +131,7 @@ int vp_revert(struct vp_inproc *vp, const char *name, const struct vp_options *o
 		r = eng_revert(c.t, name, &c.opts, &c.diag, &rep);
 		take_report(&c, &rep);
 	}
-	return end(&c, r);
+	return end(&c, vp, r);
 }
 
 /* --- recover --------------------------------------------------------------------------------- */
@@ -178,7 +178,7 @@ int vp_recover(struct vp_inproc *vp, const struct vp_options *opts, struct vp_re
 				    &rec);
 	if (r == VP_OK && rec.locked)
 		r = VP_E_LOCKED;
-	return end(&c, r);
+	return end(&c, vp, r);
 }
 
 /* --- status ---------------------------------------------------------------------------------- */
@@ -219,7 +219,7 @@ int vp_status(struct vp_inproc *vp, const struct vp_options *opts,
 	}
 	if (g)
 		guest_close(g);
-	return end(&c, r);
+	return end(&c, vp, r);
 }
 
 /* --- codes ----------------------------------------------------------------------------------- */
