@@ -167,29 +167,12 @@ static void floor_close(struct floor *f)
 	*f = (struct floor){.pid = 0};
 }
 
-static unsigned qmp_threads(struct rig *r, pid_t ret[BARE_CPUS_MAX])
-{
-	struct json_object *cpus = NULL;
-	unsigned n = 0;
-
-	if (qmp_call(r->qmp, "query-cpus-fast", NULL, -1, clock_in(PATIENCE), NULL, &cpus) < 0)
-		return 0;
-	for (size_t i = 0; i < json_object_array_length(cpus) && n < BARE_CPUS_MAX; i++) {
-		uint64_t id = 0;
-
-		if (qmp_get_u64(json_object_array_get_idx(cpus, i), "thread-id", &id) == QMP_OK)
-			ret[n++] = (pid_t)id;
-	}
-	json_object_put(cpus);
-	return n;
-}
-
 static bool floors_open(struct rig *r)
 {
 	char word[BARE_CPUS_MAX][16];
 	char *argv[BARE_CPUS_MAX + 3] = {NULL}, fifo[] = "-f";
 	pid_t tid[BARE_CPUS_MAX];
-	unsigned n = r->qmp ? qmp_threads(r, tid) : vmm_threads(r->b.pid, tid);
+	unsigned n = bare_threads(&r->b, tid, BARE_CPUS_MAX);
 
 	if (n != r->b.opts.vcpus)
 		return say("floor", "another number of vCPUs than the guest has");
@@ -240,11 +223,11 @@ static bool start_qemu(struct rig *r, const struct bare_opts *opts)
 
 static bool start_vmm(struct rig *r, const struct bare_opts *opts)
 {
-	char path[PATH_MAX], script[2 * PATH_MAX];
+	char script[2 * PATH_MAX];
 	const char *const command[] = {"sh", "-c", script, NULL};
 	struct bare_opts all = *opts;
 
-	vmm_command(program("../../vmm", path), r->dir, script, sizeof(script));
+	vmm_command(r->dir, script, sizeof(script));
 	all.command = command;
 	if (!bare_start(&r->b, &all))
 		return false;
@@ -350,6 +333,15 @@ static int apply(struct rig *r, bool back, struct sample *ret)
 	return e;
 }
 
+static int in_the_vmm(struct rig *r, bool back, struct sample *ret)
+{
+	uint64_t from = clock_now();
+	int e = vmm_change(&r->control, hf_info(r->fix)->name, back, &r->diag, &ret->window_ns);
+
+	ret->total_ns = clock_now() - from;
+	return e;
+}
+
 static int stop_cont(struct rig *r, struct sample *ret)
 {
 	uint64_t from = clock_now();
@@ -396,7 +388,7 @@ static int run_once(struct rig *r, enum op op, unsigned sites, bool back, struct
 	case OP_PTRACE_FIFO:
 		return by_ptrace(r, &r->floor[1], ret);
 	case OP_INPROC:
-		return vmm_change(&r->control, hf_info(r->fix)->name, back, &r->diag, ret);
+		return in_the_vmm(r, back, ret);
 	default:
 		usleep(NONE_US);
 		return VP_OK;

@@ -9,6 +9,7 @@
 #include "tests/bench/stat.h"
 #include "tests/guests/x86-64/ctl.h"
 #include "tests/lib/bare.h"
+#include "tests/lib/vmmctl.h"
 #include "vmm-agent/engine/engine.h"
 #include "vmm-agent/engine/holder.h"
 
@@ -39,12 +40,6 @@ struct floor {
 	FILE *in, *out;
 };
 
-/* The example VMM's control socket. */
-struct control {
-	FILE *in, *out;
-	char fix[256]; /* path of the bundle */
-};
-
 struct way {
 	struct vp_target *t;
 	struct guest *g;
@@ -56,7 +51,7 @@ struct rig {
 	struct way kvm, gdb;
 	struct hf_bundle *fix;
 	struct qmp *qmp;
-	struct control control;
+	struct vmm_control control;
 	struct floor floor[2]; /* of OP_PTRACE and OP_PTRACE_FIFO */
 	uint32_t toggles;      /* of what the busy CPUs call */
 	struct {
@@ -80,17 +75,5 @@ bool rig_run(struct rig *r, enum op op, unsigned sites, struct samples *ret);
 
 /* NULL if all that the guest saw since its start is possible, else words. */
 const char *rig_check(struct rig *r);
-
-/* --- vmm.c: the example VMM ---------------------------------------------------------------------- */
-
-/* What bare_start runs, by a shell. program: its path; dir: for its socket and its state. */
-void vmm_command(const char *program, const char *dir, char *buf, size_t len);
-bool vmm_control_open(struct control *c, const char *dir);
-void vmm_control_close(struct control *c);
-/* Its vCPU threads, at most BARE_CPUS_MAX; how many. */
-unsigned vmm_threads(pid_t pid, pid_t ret[BARE_CPUS_MAX]);
-/* One apply, or the revert of it. VP_OK or an error with words. */
-int vmm_change(struct control *c, const char *name, bool back, struct diag *diag,
-	       struct sample *ret) VP_MUST_USE;
 
 #endif

@@ -219,6 +219,8 @@ static void run(const struct bare *b, const char *elf, const char *ram, pid_t pa
 						  smp,
 						  "-object",
 						  object,
+						  "-name",
+						  "guest,debug-threads=on",
 						  "-nodefaults",
 						  "-no-user-config",
 						  "-display",

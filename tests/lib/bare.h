@@ -79,8 +79,11 @@ const char *bare_file(const char *name, char *buf, size_t len);
 bool bare_start(struct bare *b, const struct bare_opts *opts);
 void bare_stop(struct bare *b); /* by pid, waited for; fine on a zeroed one */
 
-/* Its CPUs yield to everything else on the host: it is there to use a function, not to keep the host
- * from the test. */
+/* The threads of its native CPUs, at most cap; how many. */
+unsigned bare_threads(const struct bare *b, pid_t *ret, unsigned cap);
+
+/* Its CPUs yield to everything else on the host (SCHED_IDLE): it is there to use a function, not to keep
+ * the host from the test. */
 void bare_nice(const struct bare *b);
 
 uint32_t bare_flips(const struct bare *b);

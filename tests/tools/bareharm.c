@@ -14,7 +14,6 @@
  * is old or new as the command said, no entry is open, and the guest saw what these changes explain
  * and nothing else. Prints a histogram by step. Exit code as a row's.
  */
-#include <dirent.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +26,7 @@
 #include "tests/lib/bare.h"
 #include "tests/lib/strike.h"
 #include "vmm-agent/base/clock.h"
+#include "vmm-agent/drv/vmm_mem.h"
 #include "vmm-agent/engine/holder.h"
 
 #define SECOND     CLOCK_NS_PER_SEC
@@ -171,37 +171,14 @@ static bool boot(struct harm *h)
 	return true;
 }
 
-/* The state of a vCPU's thread: 'R' where it is in the guest or waits for a processor to be so. */
-static char thread_state(pid_t pid, const char *tid)
-{
-	char path[64], line[256] = "", *at;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", (int)pid, tid);
-	f = fopen(path, "re");
-	if (f && !fgets(line, sizeof(line), f))
-		line[0] = '\0';
-	if (f)
-		fclose(f);
-	at = strstr(line, "/KVM) ");
-	return at ? at[6] : '\0';
-}
-
-/* Whether nothing but the host's own load keeps it from calling. */
+/* Whether nothing but the host's own load keeps it from calling: both threads are in the guest, or wait
+ * for a processor to be so. */
 static bool starves(const struct harm *h)
 {
-	unsigned runnable = 0;
-	char path[64];
-	struct dirent *e;
-	DIR *d;
+	pid_t tid[2];
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)h->b.pid);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		runnable += thread_state(h->b.pid, e->d_name) == 'R';
-	if (d)
-		closedir(d);
-	return runnable == 2;
+	return bare_threads(&h->b, tid, 2) == 2 && vmm_thread_state(tid[0]) == VP_VCPU_RUNNING &&
+	       vmm_thread_state(tid[1]) == VP_VCPU_RUNNING;
 }
 
 /* Calls again within the time; longer where its threads only wait for a processor. */

@@ -128,7 +128,10 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *c = arg;
 	struct vmm *v = c->vmm;
+	char name[16];
 
+	snprintf(name, sizeof(name), "CPU %u/KVM", c->id); /* as QEMU and others call them */
+	pthread_setname_np(pthread_self(), name);
 	while (!v->quit) {
 		if (vp_inproc_gate(v->vp, c->id) == 0) { /* (vp) */
 			if (ioctl(c->fd, KVM_RUN, 0) < 0) {
