@@ -96,6 +96,47 @@ static void test_open_without_registers_says_so(void **state)
 	world_deinit(&w);
 }
 
+static uint64_t searches(const struct world *w)
+{
+	return fake_op_calls(w->f, FAKE_FIND_PAGES);
+}
+
+/* An open target looks first where it found the kernel, and proves it like any other page. */
+static void test_open_again_searches_only_when_it_must(void **state)
+{
+	struct guestimg_opts moved = {.at = GUESTIMG_RAM, .kaslr = 0x200000};
+	struct guestimg second;
+	struct world w;
+	uint64_t n;
+
+	world_init(&w, arch_of(state), NULL);
+	vp_target_close(w.t);
+	fake_find_pages(w.f, true);
+	assert_int_equal(fake_open(w.f, &w.diag, &w.t), VP_OK);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(open_with(&w, GUEST_MAY_HOLD), VP_OK);
+		assert_true(guest_info(w.g)->vmcoreinfo.v == w.img.vmcoreinfo.v);
+		guest_close(w.g);
+		assert_int_equal(searches(&w), 1);
+	}
+	/* Rebooted into another place: the old page is still there, the registers are not. */
+	guestimg_build(w.f, w.img.arch, &moved, &second);
+	assert_int_equal(open_with(&w, GUEST_MAY_HOLD), VP_OK);
+	assert_true(guest_info(w.g)->vmcoreinfo.v == second.vmcoreinfo.v);
+	guest_close(w.g);
+	assert_int_equal(searches(&w), 2);
+	/* A failure forgets it. */
+	fake_state(w.f, VP_RUN_RUNNING, NULL);
+	memset(fake_mem(w.f, second.vmcoreinfo, 16), 0, 16);
+	expect(&w, VP_E_NOT_LINUX, "");
+	n = searches(&w);
+	assert_true(n > 2);
+	memcpy(fake_mem(w.f, second.vmcoreinfo, 10), "OSRELEASE=", 10);
+	expect(&w, VP_E_NOT_LINUX, "");
+	assert_int_equal(searches(&w), n + 1);
+	world_deinit(&w);
+}
+
 /* A guest user's whole fake kernel, page tables and all, in front of and behind the true one. */
 static void test_open_passes_over_a_whole_forged_kernel(void **state)
 {
@@ -488,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_open_finds_the_kernel),
 		BOTH(test_open_without_registers_says_so),
+		BOTH(test_open_again_searches_only_when_it_must),
 		BOTH(test_open_passes_over_a_whole_forged_kernel),
 		BOTH(test_open_without_registers_refuses_two_kernels),
 		BOTH(test_open_passes_over_pages_with_one_lie),

@@ -428,6 +428,29 @@ static void test_arena_records_take_their_space(void **state)
 	guest_arena_deinit(&a);
 }
 
+/* The text is looked at piece by piece: what lies across two is whole. */
+static void test_arena_record_across_pieces(void **state)
+{
+	struct world *w = *state;
+	uint64_t off = 0x20000 - 0x40 - (w->img.cave.v - w->img.text.v);
+	uint32_t size = put_record(w, off, 1, 100);
+	struct guest_arena a;
+
+	assert_int_equal(guest_arena_read(w->g, &w->diag, &a), VP_OK);
+	assert_int_equal(a.n_records, 1);
+	assert_true(a.records[0].l.self.v == w->img.cave.v + off && a.records[0].l.size == size);
+	assert_memory_equal(a.records[0].bytes, guestimg_at(&w->img, a.records[0].l.self), size);
+	assert_int_equal(a.n_caves, 2);
+	assert_int_equal(a.n_damaged, 0);
+	guest_arena_deinit(&a);
+	/* The guest's text may end anywhere behind the magic. */
+	vp_st32(guestimg_at(&w->img, vp_gva(w->img.cave.v + off + 12)), VP_LEDGER_SIZE_MAX);
+	assert_int_equal(guest_arena_read(w->g, &w->diag, &a), VP_OK);
+	assert_int_equal(a.n_records, 0);
+	assert_int_equal(a.n_damaged, 1);
+	guest_arena_deinit(&a);
+}
+
 static void test_arena_counts_damage_and_refuses_the_future(void **state)
 {
 	struct world *w = *state;
@@ -694,6 +717,7 @@ int main(void)
 		BOTH(test_arena_records_take_their_space),
 		BOTH(test_arena_counts_damage_and_refuses_the_future),
 		BOTH(test_arena_record_inside_a_record_is_damage),
+		BOTH(test_arena_record_across_pieces),
 		ARM64(test_tracer_unknown_where_the_guest_does_not_tell),
 		X86(test_tracer_record_of_an_idle_site),
 		X86(test_tracer_flags_that_mean_use),
