@@ -221,8 +221,12 @@ static int for_runs(struct vp_target *t, vp_gpa_t at, uint8_t *buf, size_t len, 
 
 int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len)
 {
-	int r = ram_known(t);
+	int r;
 
+	/* Pages that were read ahead lie in RAM as a whole. */
+	if (t->held && pages_get(&t->ahead, at, buf, len))
+		return VP_OK;
+	r = ram_known(t);
 	if (r < 0)
 		return r;
 	r = for_runs(t, at, NULL, len, false);
@@ -230,8 +234,6 @@ int vp_read(struct vp_target *t, vp_gpa_t at, void *buf, size_t len)
 		return r;
 	if (t->noting)
 		pages_note(&t->ahead, at, len);
-	if (t->held && pages_get(&t->ahead, at, buf, len))
-		return VP_OK;
 	return for_runs(t, at, buf, len, true);
 }
 
