@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * barecycles DRIVER CYCLES: applies and reverts one hotfix so many times on one open target, on two
+ * barecycles DRIVER CYCLES [vmm]: applies and reverts one hotfix so many times on one open target, on two
  * native vCPUs that call the function all the time. Each change waits until both have seen the last;
  * the guest's own checker says whether anything impossible was seen. Prints windows and rates.
- * DRIVER inproc: the example VMM does it to itself, told by its control socket.
+ * vmm: under the example VMM, which has no monitor, instead of QEMU. DRIVER inproc: that one does it to
+ * itself, told by its control socket.
  *
  * Exit code: 0 good, 1 something was wrong, 2 usage, 77 with the missing piece as the last line.
  */
@@ -58,7 +59,7 @@ static bool load_fix(struct cycles *c)
 	return ok;
 }
 
-static bool set_up(struct cycles *c, const char *driver)
+static bool set_up(struct cycles *c, const char *driver, bool vmm)
 {
 	char script[4096];
 	const char *const command[] = {"sh", "-c", script, NULL};
@@ -77,7 +78,7 @@ static bool set_up(struct cycles *c, const char *driver)
 	}
 	snprintf(c->run, sizeof(c->run), "%s/run", c->dir);
 	c->opts = (struct eng_opts){.dirs = {c->dir, c->run}, .window_ns = 2 * SECOND};
-	if (inproc) {
+	if (inproc || vmm) {
 		vmm_command(c->dir, script, sizeof(script));
 		opts.vmm = BARE_COMMAND;
 		opts.command = command;
@@ -183,14 +184,14 @@ static void report(struct cycles *c, const char *driver, uint64_t took)
 	       (double)bare_gap_ns(&c->b) / US);
 }
 
-static bool cycles(struct cycles *c, const char *driver, size_t n)
+static bool cycles(struct cycles *c, const char *driver, bool vmm, size_t n)
 {
 	const char *words;
 	uint64_t from;
 	bool ok;
 
 	c->window = calloc(2 * n, sizeof(*c->window));
-	ok = c->window && set_up(c, driver) && bare_gap_reset(&c->b, 10 * SECOND);
+	ok = c->window && set_up(c, driver, vmm) && bare_gap_reset(&c->b, 10 * SECOND);
 	from = clock_now();
 	while (ok && c->changes < 2 * n)
 		ok = change(c);
@@ -213,8 +214,9 @@ int main(int argc, char **argv)
 	const char *missing = bare_missing(BARE_MICROVM_KVM);
 	bool ok;
 
-	if (argc != 3 || atol(argv[2]) < 1) {
-		fprintf(stderr, "usage: barecycles DRIVER CYCLES\n");
+	if (argc < 3 || atol(argv[2]) < 1 || argc > 4 ||
+	    (argc == 4 && strcmp(argv[3], "vmm") != 0)) {
+		fprintf(stderr, "usage: barecycles DRIVER CYCLES [vmm]\n");
 		return 2;
 	}
 	if (missing) {
@@ -222,7 +224,7 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	ok = cycles(&c, argv[1], (size_t)atol(argv[2]));
+	ok = cycles(&c, argv[1], argc == 4, (size_t)atol(argv[2]));
 	tear_down(&c);
 	return ok ? 0 : 1;
 }

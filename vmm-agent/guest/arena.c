@@ -287,24 +287,42 @@ static int end_run(struct build *b, uint64_t to)
 	return VP_OK;
 }
 
-/* The n bytes at offset off, a multiple of VP_LEDGER_ALIGN: where filler begins and ends, and magics. */
-static int look_through(struct build *b, size_t off, const uint8_t *piece, size_t n)
+/* The first of the words, eight bytes each, from i on that is fill, or that is not; words if none. */
+static size_t next_word(const uint8_t *piece, size_t i, size_t words, uint64_t fill, bool is_fill)
+{
+	while (i < words && (vp_ld64(piece + 8 * i) == fill) != is_fill)
+		i++;
+	return i;
+}
+
+/* The n bytes at offset off: where filler begins and ends. */
+static int find_runs(struct build *b, size_t off, const uint8_t *piece, size_t n)
+{
+	size_t words = n / 8, i = 0;
+	int r = VP_OK;
+
+	while (r == VP_OK) {
+		i = next_word(piece, i, words, b->fill, !b->in_run);
+		if (i == words)
+			break;
+		if (b->in_run) {
+			r = end_run(b, off + 8 * i);
+		} else {
+			b->in_run = true;
+			b->run_from = off + 8 * i;
+		}
+	}
+	return r;
+}
+
+/* off is a multiple of VP_LEDGER_ALIGN. */
+static int find_records(struct build *b, size_t off, const uint8_t *piece, size_t n)
 {
 	int r = VP_OK;
 
-	for (size_t i = 0; r == VP_OK && vp_fits(i, 8, n); i += 8) {
-		uint64_t word = vp_ld64(piece + i);
-
-		if ((word == b->fill) != b->in_run) {
-			if (b->in_run)
-				r = end_run(b, off + i);
-			else
-				b->run_from = off + i;
-			b->in_run = word == b->fill;
-		}
-		if (word == VP_LEDGER_MAGIC && i % VP_LEDGER_ALIGN == 0 && r == VP_OK)
+	for (size_t i = 0; r == VP_OK && vp_fits(i, 8, n); i += VP_LEDGER_ALIGN)
+		if (vp_ld64(piece + i) == VP_LEDGER_MAGIC)
 			r = look_at(b, off + i);
-	}
 	return r;
 }
 
@@ -318,7 +336,9 @@ static int pass(struct build *b)
 
 		r = read_text(b, off, piece, n);
 		if (r == VP_OK)
-			r = look_through(b, off, piece, n);
+			r = find_runs(b, off, piece, n);
+		if (r == VP_OK)
+			r = find_records(b, off, piece, n);
 	}
 	free(piece);
 	return r == VP_OK && b->in_run ? end_run(b, b->len & ~(size_t)7) : r;
