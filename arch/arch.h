@@ -98,6 +98,8 @@ struct arch_xlate {
 	bool user;       /* reachable from user mode in any way */
 };
 
+struct arch_live; /* arch/poke.h */
+
 struct arch_ops {
 	enum arch_id id;
 	const char *name;        /* "x86-64", "arm64": the project's word for it */
@@ -152,6 +154,9 @@ struct arch_ops {
 	 * At most one read a level; every read is one naturally aligned 8-byte entry. */
 	int (*walk)(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn read, void *ctx,
 		    struct arch_xlate *ret);
+
+	/* What may change under running CPUs. */
+	const struct arch_live *live;
 };
 
 /* The table of id, never NULL for id < ARCH_COUNT. */

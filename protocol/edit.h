@@ -16,9 +16,13 @@ enum vp_edit_kind {
 	VP_EDIT_STATE = 3,  /* the state word of a ledger record */
 };
 
-/* How an edit reaches running CPUs; DESIGN.md "Disciplines". */
+/* How an edit reaches running CPUs; arch/poke.h has the programs. */
 enum vp_discipline {
-	VP_DISCIPLINE_STOP = 1,
+	VP_DISCIPLINE_STOP = 1, /* every vCPU held */
+	VP_DISCIPLINE_WORD,     /* one store while they run */
+	VP_DISCIPLINE_TRAP,     /* over a trap; who meets it is emulated past it */
+	VP_DISCIPLINE_SKIP,     /* over a branch that leads behind the site */
+	VP_DISCIPLINE_LITERAL, /* one data word that a dispatcher loads, and one instruction at most */
 };
 
 struct vp_edit {

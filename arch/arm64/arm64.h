@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 
 extern const struct arch_ops arch_arm64_ops;
+extern const struct arch_live arm64_live;
 
 int arm64_nop(uint8_t *buf, unsigned len);
 int arm64_branch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);

@@ -45,4 +45,5 @@ const struct arch_ops arch_arm64_ops = {
 	.veneer = arm64_veneer,
 	.mmu_from_regs = arm64_mmu_from_regs,
 	.walk = arm64_walk,
+	.live = &arm64_live,
 };

@@ -39,4 +39,5 @@ const struct arch_ops arch_x86_64_ops = {
 	.veneer = x86_64_veneer,
 	.mmu_from_regs = x86_64_mmu_from_regs,
 	.walk = x86_64_walk,
+	.live = &x86_64_live,
 };

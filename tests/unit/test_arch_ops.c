@@ -42,6 +42,7 @@ static void test_every_slot_of_every_table_is_filled(void **state)
 		assert_non_null(a->veneer);
 		assert_non_null(a->mmu_from_regs);
 		assert_non_null(a->walk);
+		assert_non_null(a->live);
 	}
 	assert_null(arch_get(ARCH_COUNT));
 }
