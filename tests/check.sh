@@ -25,6 +25,7 @@ row cppcheck 300 tests/rows/static.sh cppcheck
 row tidy 900 tests/rows/static.sh clang-tidy
 row install 120 tests/rows/install.sh
 row lib 120 tests/rows/lib.sh
+row models 300 tests/rows/models.sh
 row killstep 60 tests/rows/killstep.sh
 row deps 60 tests/rows/deps.sh
 row_root vmm 120 tests/rows/vmm.sh
