@@ -98,16 +98,47 @@ run_row() {
   esac
 }
 
+# Rows that neither measure nor start a guest run several at a time: paired_row is row, and paired_end
+# waits for them all and shows them.
+paired=()
+paired_row() {
+  local out=$logs/$1.row
+  [ "$stage" != root ] && row_wanted "$1" || return 0
+  mkdir -p "${out%/*}"
+  rm -f "$out.tally"
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+  (
+    passed=0 failed=0 skipped=0
+    run_row "$@" >"$out"
+    echo "$passed $failed $skipped" >"$out.tally"
+  ) &
+  paired+=("$out")
+}
+paired_end() {
+  local out p f s
+  wait
+  for out in "${paired[@]}"; do
+    cat "$out"
+    p=0 f=1 s=0
+    read -r p f s <"$out.tally" || echo "${red}FAIL${plain} ${out#"$logs"/}: ended before its tally"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    rm -f "$out" "$out.tally"
+  done
+  paired=()
+}
+
 # Marks every process started from here on and every temporary directory of a guest, so that
 # nothing-left.sh can find them.
 export VP_RUN=$$.$RANDOM
 
 # unit_row PREFIX SECONDS DIR SOURCE: a unit test of the build in DIR. One that says in its source
-# that it runs as root does so.
+# that it runs as root does so; one that starts a guest has the machine to itself.
 unit_row() {
-  local t kind=row
+  local t kind=paired_row
   t=$(basename "$4" .c)
+  ! grep -qE '"tests/lib/(bare|vm)\.h"' "$4" || kind=row
   ! grep -q '^/\* Runs as root' "$4" || kind=row_root
+  [ $kind = paired_row ] || paired_end
   $kind "$1/$t" "$2" tests/rows/unit.sh "$3/tests/unit/$t"
 }
 

@@ -164,7 +164,7 @@ for op in ${OPS:-apply revert fresh}; do
     # the one that writes a payload: for a new one a tenth of its steps is taken.
     samples=$((steps * SCALE / 100))
     [ $op != fresh ] || [ $role != main ] || samples=$((samples / 10))
-    [ "$samples" -ge 12 ] || samples=12
+    [ "$samples" -ge 8 ] || samples=8
     stride=$(((steps + samples - 1) / samples))
     before=$kills
     for ((s = 1 + RANDOM % stride; s <= steps + 20; s += stride)); do
