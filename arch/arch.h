@@ -11,7 +11,7 @@
 #include "protocol/addr.h"
 #include "protocol/err.h"
 
-enum arch_id { ARCH_X86_64, ARCH_ARM64, ARCH_COUNT };
+enum arch_id { ARCH_X86_64, ARCH_ARM64, ARCH_RISCV64, ARCH_COUNT };
 
 #define ARCH_INSN_MAX   16 /* bytes of the longest instruction, rounded up (x86: 15) */
 #define ARCH_WORD_MAX   8  /* bytes of the longest text edit: one aligned or covering word */
@@ -41,7 +41,7 @@ enum arch_insn_kind {
 	ARCH_INSN_NOP,
 	ARCH_INSN_BRANCH, /* unconditional, direct */
 	ARCH_INSN_CALL,   /* direct, writes the return address */
-	ARCH_INSN_TRAP,   /* int3; BRK and UDF */
+	ARCH_INSN_TRAP,   /* int3; BRK and UDF; ebreak and what is defined to be illegal */
 	ARCH_INSN_RET,    /* any return from a function */
 };
 
@@ -53,14 +53,15 @@ struct arch_insn {
 
 /*
  * A function's patchable entry, found in its first bytes. The site is the word that an apply
- * replaces by a branch to the payload: arm64 `mov x9, x30` at +0, x86-64 the five-byte nop.
+ * replaces by a branch to the payload: arm64 `mov x9, x30` at +0, x86-64 the five-byte nop, riscv64
+ * the nop behind `auipc t0`, or the first of two.
  */
 struct arch_entry {
 	unsigned site_off;   /* offset of the site from the function's symbol */
 	unsigned site_len;   /* bytes of the site: one instruction */
-	unsigned tracer_off; /* offset of the instruction that the guest's ftrace owns */
+	unsigned tracer_off; /* offset of the instructions that the guest's ftrace owns */
 	unsigned tracer_len;
-	bool shared;      /* tracer and site are the same bytes: the ftrace record must be marked */
+	bool shared;      /* the tracer's bytes hold the site: the ftrace record must be marked */
 	bool tracer_idle; /* the tracer's instruction is its resting nop */
 };
 
@@ -73,9 +74,9 @@ typedef int (*arch_read_fn)(void *ctx, vp_gpa_t at, void *buf, size_t len);
  */
 struct arch_mmu {
 	vp_gpa_t root;        /* physical address of the top-level kernel table */
-	unsigned levels;      /* x86-64: 4 or 5; arm64: derived from granule and va_bits */
-	unsigned granule_log; /* 12, 14 or 16; x86-64: 12 */
-	unsigned va_bits;     /* of the kernel's half: 48 or 57; arm64 39 to 52 */
+	unsigned levels;      /* x86-64: 4 or 5; riscv64: 3 to 5; arm64: from granule and va_bits */
+	unsigned granule_log; /* arm64: 12, 14 or 16; else 12 */
+	unsigned va_bits;     /* of the kernel's half: 48 or 57; riscv64 also 39; arm64 39 to 52 */
 	bool lpa52;           /* arm64: 52-bit output addresses in descriptors */
 	uint32_t flags;       /* the architecture's own, from mmu_from_regs; 0 is a sound default */
 
@@ -102,7 +103,7 @@ struct arch_live; /* arch/poke.h */
 
 struct arch_ops {
 	enum arch_id id;
-	const char *name;        /* "x86-64", "arm64": the project's word for it */
+	const char *name;        /* "x86-64", "arm64", "riscv64": the project's word for it */
 	const char *qemu_target; /* what QMP query-target calls it: "x86_64", "aarch64" */
 	uint16_t elf_machine;    /* ELF e_machine */
 	unsigned insn_align;     /* instructions start at multiples of this */

@@ -14,6 +14,7 @@ static const struct {
 } tools[ARCH_COUNT] = {
 	[ARCH_X86_64] = {"objdump", "i386:x86-64"},
 	[ARCH_ARM64] = {"aarch64-linux-gnu-objdump", "aarch64"},
+	[ARCH_RISCV64] = {"riscv64-linux-gnu-objdump", "riscv:rv64"},
 };
 
 static void fail(const char *what, const char *with)
@@ -59,27 +60,23 @@ void dis_rmdir(const char *path)
 	rmdir(path);
 }
 
-/* x86 prints bytes, arm64 one word: either way hex up to the tab, least significant byte first
- * only for x86. */
-static bool parse_bytes(enum arch_id arch, const char *s, struct dis_insn *insn)
+/* x86 prints bytes, arm64 one word, riscv64 one word or halfwords: hex up to the tab, each group a
+ * little-endian number. */
+static bool parse_bytes(const char *s, struct dis_insn *insn)
 {
 	char *end;
 
 	insn->len = 0;
 	while (*s && *s != '\t') {
 		unsigned long v = strtoul(s, &end, 16);
+		unsigned n = (unsigned)(end - s) / 2;
 
 		if (end == s)
 			break;
-		if (arch == ARCH_ARM64) {
-			for (unsigned i = 0; i < 4; i++)
-				insn->bytes[i] = (uint8_t)(v >> (8 * i));
-			insn->len = 4;
-			return end - s == 8;
-		}
-		if (end - s != 2 || insn->len == ARCH_INSN_MAX)
+		if ((n != 1 && n != 2 && n != 4) || (end - s) % 2 || insn->len + n > ARCH_INSN_MAX)
 			return false;
-		insn->bytes[insn->len++] = (uint8_t)v;
+		for (unsigned i = 0; i < n; i++)
+			insn->bytes[insn->len++] = (uint8_t)(v >> (8 * i));
 		s = end;
 		while (*s == ' ')
 			s++;
@@ -104,7 +101,7 @@ static void copy_text(char *to, size_t cap, const char *from)
 }
 
 /* A line is "  ADDRESS:\tBYTES \tTEXT". */
-static bool parse_line(enum arch_id arch, const char *line, struct dis_insn *insn)
+static bool parse_line(const char *line, struct dis_insn *insn)
 {
 	const char *text;
 	char *end;
@@ -112,14 +109,14 @@ static bool parse_line(enum arch_id arch, const char *line, struct dis_insn *ins
 	insn->at = strtoull(line, &end, 16);
 	if (end == line || end[0] != ':' || end[1] != '\t')
 		return false;
-	if (!parse_bytes(arch, end + 2, insn))
+	if (!parse_bytes(end + 2, insn))
 		return false;
 	text = strchr(end + 2, '\t');
 	copy_text(insn->text, sizeof(insn->text), text ? text + 1 : "(bad)");
 	return true;
 }
 
-static size_t run(enum arch_id arch, const char *cmd, dis_fn fn, void *ctx)
+static size_t run(const char *cmd, dis_fn fn, void *ctx)
 {
 	FILE *f = popen(cmd, "r");
 	struct dis_insn insn;
@@ -129,7 +126,7 @@ static size_t run(enum arch_id arch, const char *cmd, dis_fn fn, void *ctx)
 	if (!f)
 		fail("cannot run", cmd);
 	while (getline(&line, &cap, f) > 0) {
-		if (!parse_line(arch, line, &insn))
+		if (!parse_line(line, &insn))
 			continue;
 		fn(ctx, &insn);
 		n++;
@@ -154,7 +151,7 @@ size_t dis_bytes(enum arch_id arch, const void *bytes, size_t len, uint64_t vma,
 		fail("cannot write", file);
 	snprintf(cmd, sizeof(cmd), "%s -D -z -w -b binary -m %s --adjust-vma=%#" PRIx64 " %s",
 		 tools[arch].tool, tools[arch].machine, vma, file);
-	n = run(arch, cmd, fn, ctx);
+	n = run(cmd, fn, ctx);
 	dis_rmdir(dir);
 	return n;
 }
@@ -164,5 +161,5 @@ size_t dis_file(enum arch_id arch, const char *path, dis_fn fn, void *ctx)
 	char cmd[512];
 
 	snprintf(cmd, sizeof(cmd), "%s -d -z -w '%s'", tools[arch].tool, path);
-	return run(arch, cmd, fn, ctx);
+	return run(cmd, fn, ctx);
 }

@@ -147,6 +147,15 @@ static void test_arm64_branches_disassemble_to_their_target(void **state)
 	branches(ARCH_ARM64, 0xffff800010000000ull, true, "bl", lo, hi);
 }
 
+static void test_riscv64_branches_disassemble_to_their_target(void **state)
+{
+	int64_t lo = -(1ll << 20), hi = (1ll << 20) - 2;
+
+	(void)state;
+	branches(ARCH_RISCV64, 0xffffffff80200000ull, false, "j", lo, hi);
+	branches(ARCH_RISCV64, 0xffffffff80200002ull, true, "jal", lo, hi);
+}
+
 static void refused(enum arch_id id, uint64_t at, uint64_t to, int err)
 {
 	const struct arch_ops *a = arch_get(id);
@@ -174,6 +183,11 @@ static void test_a_branch_one_step_too_far_is_refused(void **state)
 	refused(ARCH_ARM64, 0, 1ull << 63, VP_E_REACH);
 	refused(ARCH_ARM64, k + 2, k, VP_E_RANGE);
 	refused(ARCH_ARM64, k, k + 1, VP_E_RANGE);
+	refused(ARCH_RISCV64, k, k + (1ull << 20), VP_E_REACH);
+	refused(ARCH_RISCV64, k, k - (1ull << 20) - 2, VP_E_REACH);
+	refused(ARCH_RISCV64, 0, 1ull << 63, VP_E_REACH);
+	refused(ARCH_RISCV64, k + 1, k, VP_E_RANGE);
+	refused(ARCH_RISCV64, k, k + 1, VP_E_RANGE);
 }
 
 static void test_arm64_veneer_disassembles_to_its_target(void **state)
@@ -201,6 +215,53 @@ static void test_arm64_veneer_disassembles_to_its_target(void **state)
 	batch_check(&b);
 }
 
+/* The pair is one jump for objdump, too: it names the target behind the second. */
+static void check_pair(void *ctx, const struct dis_insn *insn)
+{
+	struct batch *b = ctx;
+	const char *target = strchr(insn->text, '#');
+	uint64_t want = strtoull(b->text[b->seen / 2], NULL, 16);
+
+	assert_int_equal(insn->len, 4);
+	if (b->seen++ % 2 == 0) {
+		assert_memory_equal(insn->text, "auipc t2,", 9);
+		return;
+	}
+	assert_memory_equal(insn->text, "jr ", 3);
+	assert_non_null(strstr(insn->text, "t2"));
+	assert_non_null(target);
+	if (strtoull(target + 1, NULL, 16) != want)
+		print_message("at %#" PRIx64 ": %s\n", insn->at, insn->text);
+	assert_true(strtoull(target + 1, NULL, 16) == want);
+}
+
+static void test_riscv64_veneer_disassembles_to_its_target(void **state)
+{
+	const struct arch_ops *a = arch_get(ARCH_RISCV64);
+	const uint64_t vma = 0xffffffc000000002ull;
+	struct batch b;
+
+	(void)state;
+	batch_init(&b, ARCH_RISCV64, vma, SAMPLES);
+	for (unsigned i = 0; i < SAMPLES; i++) {
+		vp_gva_t at = vp_gva(vma + b.len);
+		int64_t d = distance(i, -(1ll << 31) - 0x800, (1ll << 31) - 0x802, 2);
+		vp_gva_t to = vp_gva(at.v + (uint64_t)d);
+		unsigned len = 0;
+
+		if (!(d & 0xfff)) /* a plain jr, of which objdump does not say where to */
+			to.v += 2;
+		assert_int_equal(a->veneer(b.code + b.len, ARCH_VENEER_MAX, at, to, &len), VP_OK);
+		assert_int_equal(len, 8);
+		snprintf(b.text[b.n++], 64, "%" PRIx64, to.v);
+		b.len += len;
+	}
+	dis_bytes(b.arch, b.code, b.len, b.vma, check_pair, &b);
+	assert_int_equal(b.seen, 2 * b.n);
+	free(b.code);
+	free(b.text);
+}
+
 static void test_veneers_keep_to_their_reach_and_room(void **state)
 {
 	const struct arch_ops *a = arch_get(ARCH_ARM64);
@@ -221,6 +282,20 @@ static void test_veneers_keep_to_their_reach_and_room(void **state)
 	assert_int_equal(a->veneer(buf, 5, vp_gva(k), vp_gva(k + (1ull << 31) + 4), &len), VP_OK);
 	assert_int_equal(len, 5);
 	assert_int_equal(buf[0], 0xe9);
+	a = arch_get(ARCH_RISCV64);
+	assert_int_equal(a->veneer(buf, 7, vp_gva(k), vp_gva(k), &len), VP_E_RANGE);
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k + 1), vp_gva(k), &len), VP_E_RANGE);
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k), vp_gva(k + 1), &len), VP_E_RANGE);
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k), vp_gva(k + (1ull << 31) - 0x800), &len),
+			 VP_E_REACH);
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k), vp_gva(k - (1ull << 31) - 0x802), &len),
+			 VP_E_REACH);
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k), vp_gva(k - (1ull << 31) - 0x800), &len),
+			 VP_OK);
+	/* auipc t2, 0; jr t2: RV unpriv. 2.4.1 and 2.5.1 */
+	assert_int_equal(a->veneer(buf, 8, vp_gva(k), vp_gva(k), &len), VP_OK);
+	assert_int_equal(vp_ld32(buf), 0x00000397);
+	assert_int_equal(vp_ld32(buf + 4), 0x00038067);
 }
 
 static void test_nops_and_traps_disassemble_as_such(void **state)
@@ -237,6 +312,7 @@ static void test_nops_and_traps_disassemble_as_such(void **state)
 		"nopw 0x0(%rax,%rax,1)",
 	};
 	const struct arch_ops *x = arch_get(ARCH_X86_64), *a = arch_get(ARCH_ARM64);
+	const struct arch_ops *v = arch_get(ARCH_RISCV64);
 	struct batch b;
 	unsigned len;
 
@@ -259,6 +335,18 @@ static void test_nops_and_traps_disassemble_as_such(void **state)
 	strcpy(b.text[b.n++], "nop");
 	strcpy(b.text[b.n++], "brk #0x100");
 	strcpy(b.text[b.n++], "udf #0");
+	b.len = 12;
+	batch_check(&b);
+
+	batch_init(&b, ARCH_RISCV64, 0, 16);
+	assert_int_equal(v->nop(b.code, 2), VP_OK);
+	assert_int_equal(v->nop(b.code + 2, 4), VP_OK);
+	assert_int_equal(v->trap(b.code + 6, &len), VP_OK);
+	memcpy(b.code + 10, v->filler, 2);
+	strcpy(b.text[b.n++], "nop");
+	strcpy(b.text[b.n++], "nop");
+	strcpy(b.text[b.n++], "ebreak");
+	strcpy(b.text[b.n++], "unimp");
 	b.len = 12;
 	batch_check(&b);
 }
@@ -441,12 +529,15 @@ static void test_x86_kinds_are_told_apart(void **state)
 
 int main(void)
 {
-	static const char *const tools[] = {"objdump", "aarch64-linux-gnu-objdump"};
+	static const char *const tools[] = {"objdump", "aarch64-linux-gnu-objdump",
+					    "riscv64-linux-gnu-objdump"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_x86_branches_disassemble_to_their_target),
 		cmocka_unit_test(test_arm64_branches_disassemble_to_their_target),
+		cmocka_unit_test(test_riscv64_branches_disassemble_to_their_target),
 		cmocka_unit_test(test_a_branch_one_step_too_far_is_refused),
 		cmocka_unit_test(test_arm64_veneer_disassembles_to_its_target),
+		cmocka_unit_test(test_riscv64_veneer_disassembles_to_its_target),
 		cmocka_unit_test(test_veneers_keep_to_their_reach_and_room),
 		cmocka_unit_test(test_nops_and_traps_disassemble_as_such),
 		cmocka_unit_test(test_arm64_decode_agrees_with_objdump),
@@ -455,6 +546,6 @@ int main(void)
 		cmocka_unit_test(test_x86_kinds_are_told_apart),
 	};
 
-	dis_need_tools(tools, 2);
+	dis_need_tools(tools, 3);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

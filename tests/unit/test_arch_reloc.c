@@ -108,6 +108,38 @@ static const struct row arm64_rows[] = {
 	{299, false, false, 16, ANY, 0x3dc00063, NO_CHECK},    /* LDST128: ldr q3, [x3] */
 };
 
+/* Beyond its 32 bits an upper part is rounded to what its signed lower part completes. */
+#define UPPER -(1ll << 31) - 0x800, (1ll << 31) - 0x801
+
+static const struct row riscv64_rows[] = {
+	{1, false, false, 1, U(32), 0, REACH},            /* 32 */
+	{2, false, false, 1, ANY, 0, NO_CHECK},           /* 64 */
+	{16, true, false, 2, S(13), 0x00a58063, REACH},   /* BRANCH: beq a1, a0 */
+	{17, true, false, 2, S(21), 0x000000ef, REACH},   /* JAL: jal ra */
+	{18, true, false, 2, UPPER, 0x00000097, REACH},   /* CALL: auipc ra */
+	{19, true, false, 2, UPPER, 0x00000317, REACH},   /* CALL_PLT: auipc t1 */
+	{23, true, false, 1, UPPER, 0x00000517, REACH},   /* PCREL_HI20: auipc a0 */
+	{26, false, false, 1, UPPER, 0x00000537, REACH},  /* HI20: lui a0 */
+	{27, false, false, 1, ANY, 0x00053503, NO_CHECK}, /* LO12_I: ld a0, (a0) */
+	{28, false, false, 1, ANY, 0x00b53023, NO_CHECK}, /* LO12_S: sd a1, (a0) */
+	{33, false, false, 1, ANY, 0, NO_CHECK},          /* ADD8 */
+	{34, false, false, 1, ANY, 0, NO_CHECK},          /* ADD16 */
+	{35, false, false, 1, ANY, 0, NO_CHECK},          /* ADD32 */
+	{36, false, false, 1, ANY, 0, NO_CHECK},          /* ADD64 */
+	{37, false, false, 1, ANY, 0, NO_CHECK},          /* SUB8 */
+	{38, false, false, 1, ANY, 0, NO_CHECK},          /* SUB16 */
+	{39, false, false, 1, ANY, 0, NO_CHECK},          /* SUB32 */
+	{40, false, false, 1, ANY, 0, NO_CHECK},          /* SUB64 */
+	{44, true, false, 2, S(9), 0xc101, REACH},        /* RVC_BRANCH: c.beqz a0 */
+	{45, true, false, 2, S(12), 0xa001, REACH},       /* RVC_JUMP: c.j */
+	{52, false, false, 1, ANY, 0, NO_CHECK},          /* SUB6 */
+	{53, false, false, 1, ANY, 0, NO_CHECK},          /* SET6 */
+	{54, false, false, 1, ANY, 0, NO_CHECK},          /* SET8 */
+	{55, false, false, 1, ANY, 0, NO_CHECK},          /* SET16 */
+	{56, false, false, 1, ANY, 0, NO_CHECK},          /* SET32 */
+	{57, true, false, 1, S(32), 0, REACH},            /* 32_PCREL */
+};
+
 struct suite {
 	enum arch_id arch;
 	const char *as, *ld;
@@ -121,6 +153,8 @@ static const struct suite suites[] = {
 	 sizeof(x86_rows) / sizeof(x86_rows[0])},
 	{ARCH_ARM64, "aarch64-linux-gnu-as", "aarch64-linux-gnu-ld", 0xffff800010000000ull,
 	 arm64_rows, sizeof(arm64_rows) / sizeof(arm64_rows[0])},
+	{ARCH_RISCV64, "riscv64-linux-gnu-as -mno-relax", "riscv64-linux-gnu-ld --no-relax",
+	 0xffffffc081000000ull, riscv64_rows, sizeof(riscv64_rows) / sizeof(riscv64_rows[0])},
 };
 
 /* A value that the type can hold: its limits first, then some of everything between. */
@@ -180,6 +214,12 @@ static FILE *create(const struct link *l, const char *name)
 	return f;
 }
 
+/* R_RISCV_SUB*: V - S - A (psABI, Relocations), and V - S + A until binutils 2.41 (its bug 31179). */
+static bool ld_may_err(const struct suite *s, const struct row *row)
+{
+	return s->arch == ARCH_RISCV64 && ((row->type >= 37 && row->type <= 40) || row->type == 52);
+}
+
 /* The object and the linker script that says where its symbols are. */
 static void write_sources(const struct suite *s, struct link *l)
 {
@@ -196,6 +236,8 @@ static void write_sources(const struct suite *s, struct link *l)
 			int64_t a =
 				i % 3 ? (int64_t)(rnd() % 64) * row->align - 16 * row->align : 0;
 
+			if (ld_may_err(s, row))
+				a = 0;
 			/* The last words of a page have rules of their own, tested below. */
 			if (row->page && (p & 0xfff) >= 0xff8)
 				p = 0;
@@ -324,18 +366,20 @@ static void test_one_step_beyond_its_limit_a_relocation_is_refused(void **state)
 
 static void test_a_value_or_place_out_of_step_is_refused(void **state)
 {
-	const struct suite *s = &suites[1];
-	uint8_t loc[SLOT] = {0};
-
 	(void)state;
-	for (size_t t = 0; t < s->n; t++) {
-		const struct row *row = &s->rows[t];
+	for (size_t i = 1; i < sizeof(suites) / sizeof(suites[0]); i++) {
+		const struct suite *s = &suites[i];
+		unsigned step = arch_get(s->arch)->insn_align;
+		uint8_t loc[SLOT] = {0};
 
-		for (unsigned off = 1; off < row->align; off++)
-			assert_int_equal(apply(s, row, s->base, off, loc), VP_E_RANGE);
-		if (row->word) /* an instruction */
-			for (unsigned off = 1; off < 4; off++)
+		for (size_t t = 0; t < s->n; t++) {
+			const struct row *row = &s->rows[t];
+
+			for (unsigned off = 1; off < row->align; off++)
+				assert_int_equal(apply(s, row, s->base, off, loc), VP_E_RANGE);
+			for (unsigned off = 1; row->word && off < step; off++) /* an instruction */
 				assert_int_equal(apply(s, row, s->base + off, 0, loc), VP_E_RANGE);
+		}
 	}
 }
 
@@ -398,13 +442,100 @@ static void test_arm64_adrp_at_the_end_of_a_page_becomes_adr(void **state)
 	}
 }
 
+/* A linker that relaxes would take nops away: without one they must be just those that align. */
+static void test_riscv64_padding_must_be_just_right(void **state)
+{
+	static const struct {
+		uint64_t p;
+		int64_t addend;
+		size_t avail;
+		const char *bytes;
+		int err;
+	} rows[] = {
+		{0x1000, 0, 0, "", VP_OK},
+		{0x1002, 2, 2, "\x01\x00", VP_OK},
+		{0x1002, 6, 6, "\x01\x00\x13\x00\x00\x00", VP_OK},
+		{0x1002, 6, 8, "\x01\x00\x01\x00\x01\x00\x82\x80", VP_OK},
+		{0x1004, 6, 6, "\x01\x00\x13\x00\x00\x00", VP_E_RANGE}, /* 4 would do */
+		{0x1000, 2, 2, "\x01\x00", VP_E_RANGE},                 /* none would */
+		{0x1002, 6, 5, "\x01\x00\x13\x00\x00", VP_E_RANGE},     /* beyond its section */
+		{0x1002, 2, 2, "\x00\x00", VP_E_RANGE},                 /* no nops */
+		{0x1002, 2, 4, "\x13\x00\x00\x00", VP_E_RANGE},         /* half of one */
+		{0x1002, -2, 2, "\x01\x00", VP_E_RANGE},
+		{0x1000, INT64_MAX, 2, "\x01\x00", VP_E_RANGE},
+	};
+	const struct arch_ops *a = arch_get(ARCH_RISCV64);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint8_t *loc = malloc(rows[i].avail + 1);
+
+		assert_non_null(loc);
+		memcpy(loc, rows[i].bytes, rows[i].avail);
+		assert_int_equal(
+			a->reloc(loc, rows[i].avail, 43, vp_gva(rows[i].p), 0, rows[i].addend),
+			rows[i].err);
+		assert_memory_equal(loc, rows[i].bytes, rows[i].avail);
+		/* What a linker may do with it, none here does. */
+		assert_int_equal(a->reloc(loc, rows[i].avail, 51, vp_gva(0x1001), 0, 0), VP_OK);
+		assert_memory_equal(loc, rows[i].bytes, rows[i].avail);
+		free(loc);
+	}
+	assert_string_equal(a->reloc_name(43), "R_RISCV_ALIGN");
+}
+
+/* What is there is counted on: 6 bits leave the other two, and nothing but the field changes. */
+static void test_riscv64_sums_start_from_what_is_there(void **state)
+{
+	static const struct {
+		uint32_t type;
+		uint64_t before, value, after;
+	} rows[] = {
+		{33, 0x1122334455667788, 0x1ff, 0x1122334455667787},
+		{34, 0x1122334455667788, 0x8879, 0x1122334455660001},
+		{35, 0x1122334455667788, 0x100000001, 0x1122334455667789},
+		{36, 0x1122334455667788, 0x1000000000000000, 0x2122334455667788},
+		{37, 0x1122334455667788, 0x89, 0x11223344556677ff},
+		{38, 0x1122334455667788, 0x7789, 0x112233445566ffff},
+		{39, 0x1122334455667788, 0x55667789, 0x11223344ffffffff},
+		{40, 0x1122334455667788, 0x1122334455667789, 0xffffffffffffffff},
+		{52, 0x11223344556677c1, 2, 0x11223344556677ff},
+		{53, 0x11223344556677c1, 0x7f, 0x11223344556677ff},
+		{53, 0x11223344556677ff, 0x40, 0x11223344556677c0},
+	};
+	const struct arch_ops *a = arch_get(ARCH_RISCV64);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint8_t loc[8];
+
+		vp_st64(loc, rows[i].before);
+		assert_int_equal(
+			a->reloc(loc, 8, rows[i].type, vp_gva(0x1001), rows[i].value - 16, 16),
+			VP_OK);
+		assert_true(vp_ld64(loc) == rows[i].after);
+	}
+}
+
 static void test_references_to_a_got_are_refused_by_name(void **state)
 {
 	static const struct {
 		enum arch_id arch;
 		uint32_t type;
-	} rows[] = {{ARCH_X86_64, 9},  {ARCH_X86_64, 25}, {ARCH_X86_64, 26}, {ARCH_X86_64, 41},
-		    {ARCH_X86_64, 42}, {ARCH_ARM64, 307}, {ARCH_ARM64, 311}, {ARCH_ARM64, 312}};
+	} rows[] = {{ARCH_X86_64, 9},
+		    {ARCH_X86_64, 25},
+		    {ARCH_X86_64, 26},
+		    {ARCH_X86_64, 41},
+		    {ARCH_X86_64, 42},
+		    {ARCH_ARM64, 307},
+		    {ARCH_ARM64, 311},
+		    {ARCH_ARM64, 312},
+		    {ARCH_RISCV64, 20},
+		    {ARCH_RISCV64, 21},
+		    {ARCH_RISCV64, 41},
+		    /* not a GOT: low parts whose symbol is a label */
+		    {ARCH_RISCV64, 24},
+		    {ARCH_RISCV64, 25}};
 	uint8_t loc[8] = {0};
 
 	(void)state;
@@ -418,17 +549,23 @@ static void test_references_to_a_got_are_refused_by_name(void **state)
 
 int main(void)
 {
-	static const char *const tools[] = {"as", "ld", "aarch64-linux-gnu-as",
-					    "aarch64-linux-gnu-ld"};
+	static const char *const tools[] = {"as",
+					    "ld",
+					    "aarch64-linux-gnu-as",
+					    "aarch64-linux-gnu-ld",
+					    "riscv64-linux-gnu-as",
+					    "riscv64-linux-gnu-ld"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_relocations_give_the_bytes_that_ld_gives),
 		cmocka_unit_test(test_one_step_beyond_its_limit_a_relocation_is_refused),
 		cmocka_unit_test(test_a_value_or_place_out_of_step_is_refused),
 		cmocka_unit_test(test_a_relocation_keeps_inside_its_section),
 		cmocka_unit_test(test_arm64_adrp_at_the_end_of_a_page_becomes_adr),
+		cmocka_unit_test(test_riscv64_padding_must_be_just_right),
+		cmocka_unit_test(test_riscv64_sums_start_from_what_is_there),
 		cmocka_unit_test(test_references_to_a_got_are_refused_by_name),
 	};
 
-	dis_need_tools(tools, 4);
+	dis_need_tools(tools, 6);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

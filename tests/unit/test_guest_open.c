@@ -506,6 +506,21 @@ static void test_held_check_sees_another_kernel_and_a_panic(void **state)
 	world_deinit(&w);
 }
 
+/* Its instructions are known, its kernels are not: it says so before it reads a byte. */
+static void test_open_refuses_an_architecture_without_a_layout(void **state)
+{
+	struct world w = {0};
+
+	(void)state;
+	diag_init(&w.diag);
+	w.f = fake_create(arch_get(ARCH_RISCV64), 2);
+	fake_ram_add(w.f, vp_gpa(0x80000000), 1u << 20);
+	assert_int_equal(fake_open(w.f, &w.diag, &w.t), VP_OK);
+	expect(&w, VP_E_UNSUPPORTED, "guest architecture `riscv64` is not supported");
+	assert_null(w.g);
+	world_deinit(&w);
+}
+
 static int on_x86(void **state)
 {
 	*state = (void *)(uintptr_t)arch_get(ARCH_X86_64);
@@ -543,6 +558,7 @@ int main(void)
 		BOTH(test_boot_id_tells_boots_apart),
 		BOTH(test_held_check_agrees_and_gives_pcs),
 		BOTH(test_held_check_sees_another_kernel_and_a_panic),
+		cmocka_unit_test(test_open_refuses_an_architecture_without_a_layout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,6 +314,27 @@ static void test_a_directory_without_headers_is_refused(void **state)
 	assert_non_null(strstr(d.text, "/lib/modules/RELEASE/build"));
 }
 
+/* vpatch knows its instructions, but not how its kernels' build is called. */
+static void test_a_kernel_that_hotfixes_are_not_built_for_is_refused(void **state)
+{
+	struct world *w = *state;
+	struct hf_build args = {
+		.source = w->source, .kernel = w->dir, .include_dir = INCLUDE_DIR, .out = w->out};
+	char path[sizeof(w->dir) + 16];
+	struct diag d;
+	FILE *f;
+
+	diag_init(&d);
+	snprintf(path, sizeof(path), "%s/.config", w->dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("CONFIG_64BIT=y\nCONFIG_RISCV=y\n", f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(hf_build(&args, &d), VP_E_WRONG_ARCH);
+	assert_non_null(strstr(d.text, "none of the architectures that hotfixes are built for"));
+	unlink(path);
+}
+
 static void test_the_environment_of_a_make_does_not_leak_in(void **state)
 {
 	struct world *w = *state;
@@ -338,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_plain_warn_does_without_a_table),
 		cmocka_unit_test(test_the_build_id_may_be_given),
 		cmocka_unit_test(test_a_directory_without_headers_is_refused),
+		cmocka_unit_test(test_a_kernel_that_hotfixes_are_not_built_for_is_refused),
 		cmocka_unit_test(test_the_environment_of_a_make_does_not_leak_in),
 	};
 	struct world w = {.dir = "/tmp/vp-build-XXXXXX"};

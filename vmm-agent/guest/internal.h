@@ -33,6 +33,7 @@ struct guest_layout {
 	size_t n_reserved;
 	uint64_t percpu_len; /* symbols of per-CPU variables lie below, outside the image; or 0 */
 };
+/* NULL for an architecture whose Linux is not read yet. */
 const struct guest_layout *guest_layout(enum arch_id id);
 
 struct guest_range {

@@ -318,6 +318,12 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 	if (r < 0)
 		return r;
 	s.layout = guest_layout(s.ops->id);
+	if (!s.layout)
+		return diag_set(
+			diag, VP_E_UNSUPPORTED,
+			"guest architecture `%s` is not supported: this vpatch does not know "
+			"how a Linux kernel lays itself out there",
+			s.ops->name);
 	s.cache = mem_cache_create(t);
 	if (!s.cache)
 		return diag_set(diag, VP_E_NOMEM, "page cache: no memory");

@@ -139,9 +139,10 @@ int compile_arch(const char *kernel, struct diag *diag, const struct arch_ops **
 				return VP_OK;
 			}
 		free(buf);
-		return diag_set(diag, VP_E_WRONG_ARCH,
-				"%s: its kernel is for none of the architectures that vpatch knows",
-				path);
+		return diag_set(
+			diag, VP_E_WRONG_ARCH,
+			"%s: its kernel is for none of the architectures that hotfixes are built for",
+			path);
 	}
 	return diag_set(
 		diag, VP_E_IO,
