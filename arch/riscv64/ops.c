@@ -37,4 +37,5 @@ const struct arch_ops arch_riscv64_ops = {
 	.veneer = riscv64_veneer,
 	.mmu_from_regs = riscv64_mmu_from_regs,
 	.walk = riscv64_walk,
+	.live = &riscv64_live,
 };

@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 
 extern const struct arch_ops arch_riscv64_ops;
+extern const struct arch_live riscv64_live;
 
 int riscv64_nop(uint8_t *buf, unsigned len);
 int riscv64_branch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);

@@ -22,7 +22,7 @@
 #define FAR_CALL   0x01234568ull /* no byte of the site stays as it was */
 #define FAR_BRANCH 0x00765434ull
 
-enum what { NOP, CALL, BRANCH };
+enum what { NOP, CALL, BRANCH, JALR };
 
 enum mutation {
 	NONE,
@@ -64,6 +64,9 @@ static const struct scenario {
 	{"arm64_trap_nop_branch", ARCH_ARM64, NOP, BRANCH, VP_DISCIPLINE_TRAP, NONE, 0},
 	{"arm64_trap_branch_nop", ARCH_ARM64, BRANCH, NOP, VP_DISCIPLINE_TRAP, NONE, 0},
 	{"arm64_stop_nop_call", ARCH_ARM64, NOP, CALL, VP_DISCIPLINE_STOP, NONE, 0},
+	{"riscv64_word_nop_jalr", ARCH_RISCV64, NOP, JALR, VP_DISCIPLINE_WORD, NONE, 0},
+	{"riscv64_word_jalr_nop", ARCH_RISCV64, JALR, NOP, VP_DISCIPLINE_WORD, NONE, 0},
+	{"riscv64_word_without_its_sync", ARCH_RISCV64, NOP, JALR, VP_DISCIPLINE_WORD, NO_SYNC, 1},
 	{"arm64_word_without_its_sync", ARCH_ARM64, NOP, CALL, VP_DISCIPLINE_WORD, NO_SYNC, 1},
 	{"arm64_trap_without_its_1st_sync", ARCH_ARM64, NOP, CALL, VP_DISCIPLINE_TRAP, NO_SYNC, 1},
 	{"arm64_trap_without_its_2nd_sync", ARCH_ARM64, NOP, CALL, VP_DISCIPLINE_TRAP, NO_SYNC, 2},
@@ -165,6 +168,8 @@ static void put(const struct arch_ops *ops, enum what what, unsigned len, uint8_
 
 	if (what == NOP)
 		r = ops->nop(buf, len);
+	else if (what == JALR)
+		vp_st32(buf, 0x000282e7); /* jalr t0, 0(t0); RV unpriv. 2.5.1 */
 	else if (what == CALL)
 		r = ops->call(buf, vp_gva(AT), vp_gva(AT + FAR_CALL), &n);
 	else

@@ -23,10 +23,14 @@ struct pair {
 
 enum what { NOP, CALL, CALL2, BRANCH, OTHER };
 
-/* OTHER: `mov x9, x30`, or `mov eax, imm32`: one instruction that no list has. */
+/* OTHER: one instruction that no list has. */
 static unsigned put(const struct arch_ops *ops, uint64_t at, enum what what, uint8_t *buf)
 {
-	static const uint8_t mov_x9[4] = {0xe9, 0x03, 0x1e, 0xaa}, mov_eax[5] = {0xb8, 1, 2, 3, 4};
+	static const uint8_t other[ARCH_COUNT][5] = {
+		[ARCH_X86_64] = {0xb8, 1, 2, 3, 4},        /* mov eax, imm32 */
+		[ARCH_ARM64] = {0xe9, 0x03, 0x1e, 0xaa},   /* mov x9, x30 */
+		[ARCH_RISCV64] = {0x13, 0x05, 0x15, 0x00}, /* addi a0, a0, 1 */
+	};
 	unsigned len = ops->id == ARCH_X86_64 ? 5 : 4;
 
 	switch (what) {
@@ -43,7 +47,7 @@ static unsigned put(const struct arch_ops *ops, uint64_t at, enum what what, uin
 		assert_int_equal(ops->branch(buf, vp_gva(at), vp_gva(at + 0x2000), &len), VP_OK);
 		break;
 	case OTHER:
-		memcpy(buf, ops->id == ARCH_X86_64 ? mov_eax : mov_x9, len);
+		memcpy(buf, other[ops->id], len);
 		break;
 	}
 	return len;
@@ -225,6 +229,37 @@ static void test_x86_goes_over_the_breakpoint(void **state)
 	check_program(&p, ops);
 }
 
+/* CALL_OPS: auipc stays, the word behind it is nop or jalr, and the literal comes first. */
+static void test_riscv64_swaps_one_aligned_word(void **state)
+{
+	const struct arch_ops *ops = arch_get(ARCH_RISCV64);
+	struct pair p;
+
+	(void)state;
+	ask(&p, ops, AT + 4, NOP, CALL);
+	vp_st32(p.new, 0x000282e7); /* jalr t0, 0(t0) */
+	expect(&p, ops, 0, VP_DISCIPLINE_WORD);
+	check_program(&p, ops);
+	p.ask.literal = vp_gva(AT - 8);
+	p.ask.literal_new = AT;
+	expect(&p, ops, 0, VP_DISCIPLINE_LITERAL);
+	assert_true(p.p.n == 2 && p.p.step[0].literal);
+	/* Two-byte alignment: halves. */
+	ask(&p, ops, AT + 2, NOP, CALL);
+	expect(&p, ops, 0, VP_DISCIPLINE_STOP);
+	assert_non_null(strstr(p.why, "aligned"));
+	expect_refused(&p, ops, VP_DISCIPLINE_WORD, "aligned");
+	/* nop, nop to auipc, jalr: eight bytes, two instructions */
+	ask(&p, ops, AT, NOP, CALL);
+	p.ask.len = 8;
+	vp_st64(p.old, 0x0000001300000013);
+	vp_st64(p.new, 0x000282e700001297);
+	expect(&p, ops, 0, VP_DISCIPLINE_STOP);
+	assert_non_null(strstr(p.why, "parked"));
+	p.ask.by_hand = true;
+	expect_refused(&p, ops, VP_DISCIPLINE_WORD, "parked");
+}
+
 static void test_a_site_of_two_instructions_is_stopped(void **state)
 {
 	const struct arch_ops *ops = arch_get(ARCH_X86_64);
@@ -332,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_arm64_picks_what_disturbs_least),
 		cmocka_unit_test(test_arm64_mov_x9_needs_stop),
 		cmocka_unit_test(test_x86_goes_over_the_breakpoint),
+		cmocka_unit_test(test_riscv64_swaps_one_aligned_word),
 		cmocka_unit_test(test_a_site_of_two_instructions_is_stopped),
 		cmocka_unit_test(test_a_literal_goes_before_who_loads_it),
 		cmocka_unit_test(test_a_handler_stands_in_for_nop_call_and_branch_alone),
