@@ -80,7 +80,9 @@
 	X(TORN,             4, "torn",                 "undoing a change failed; the guest is left paused") \
 	X(JOURNAL,          4, "journal",              "the journal is damaged beyond its last record") \
 	X(HOLDER,           3, "holder-died",          "the process holding the guest died; the change was undone") \
-	X(LEDGER,           4, "ledger",               "the guest's ledger is not one that vpatch wrote")
+	X(LEDGER,           4, "ledger",               "the guest's ledger is not one that vpatch wrote") \
+	/* the site table */ \
+	X(SITES,            1, "site-table",           "the guest's site table is damaged or not a site table")
 /* clang-format on */
 
 enum vp_err_row {
