@@ -191,6 +191,7 @@ static const struct wrong wrongs[] = {
 	{X86, HEAD, 0, VP_SITES_OFF_VERSION, 4, UINT32_MAX},
 	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, 0},
 	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, VP_SITES_HEAD},
+	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, 728}, /* the last name ends in the tail */
 	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, 732},
 	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, 744},
 	{X86, HEAD, 0, VP_SITES_OFF_SIZE, 4, VP_SITES_SIZE_MAX + 8},
@@ -396,8 +397,8 @@ static void test_each_wrong_field_is_refused(void **state)
 		/* With its size damaged it cannot be sealed, and is refused for that. */
 		r = vp_sites_seal(buf, len);
 		assert_true(r == VP_OK || w->off == VP_SITES_OFF_SIZE);
-		if (vp_ld32(buf + VP_SITES_OFF_SIZE) < len)
-			vp_st32(buf + vp_ld32(buf + VP_SITES_OFF_SIZE) - 4, 0);
+		if (r == VP_OK)
+			vp_st32(buf + vp_ld32(buf + VP_SITES_OFF_SIZE) - VP_SITES_TAIL, 0);
 		r = decode(w->table, buf, len);
 		if (w->where == ARENA && w->value == A + 0xff000)
 			want = VP_OK; /* the one row that shows how near is not too near */
