@@ -268,6 +268,7 @@ static const struct wrong wrongs[] = {
 	{X86, SITE, 0, VP_SITE_OFF_KIND, 1, VP_SITE_LITERAL + 1},
 	{X86, SITE, 0, VP_SITE_OFF_KIND, 1, VP_SITE_NOP}, /* but it has a sequence */
 	{X86, SITE, 1, VP_SITE_OFF_KIND, 1, VP_SITE_FUNCTION},
+	{X86, SITE, 5, VP_SITE_OFF_KIND, 1, VP_SITE_LITERAL}, /* of two bytes */
 	{X86, SITE, 4, VP_SITE_OFF_KIND, 1, VP_SITE_WORD}, /* has no dispatcher */
 	{X86, SITE, 0, VP_SITE_OFF_SEQUENCE, 1, VP_SEQ_NONE},
 	{X86, SITE, 0, VP_SITE_OFF_SEQUENCE, 1, VP_SEQ_PPC64_NOP},
@@ -511,6 +512,8 @@ static void test_peek_tells_how_much_to_copy(void **state)
 	assert_int_equal(p.version, VP_SITES_VERSION);
 	assert_int_equal(p.arch, VP_SITES_ARCH_X86_64);
 	vp_st32(buf + VP_SITES_OFF_SIZE, VP_SITES_SIZE_MAX + 8);
+	assert_int_equal(vp_sites_peek(buf, VP_SITES_HEAD, &p), VP_E_SITES);
+	vp_st32(buf + VP_SITES_OFF_SIZE, (uint32_t)len - 4);
 	assert_int_equal(vp_sites_peek(buf, VP_SITES_HEAD, &p), VP_E_SITES);
 	/* Of a newer one the head is enough to say so. */
 	vp_st32(buf + VP_SITES_OFF_VERSION, 2);

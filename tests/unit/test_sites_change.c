@@ -132,6 +132,120 @@ static void test_parts_that_overlap_are_refused(void **state)
 		}
 }
 
+/* With nothing else against them: no site has a name, so any bytes would do as names. */
+static void test_parts_that_overlap_are_refused_for_that_alone(void **state)
+{
+	struct vp_sites_new t = *sitetab(0);
+	struct vp_site sites[2] = {t.sites[0], t.sites[1]};
+	uint8_t *buf, *names;
+	struct vp_sites s;
+	size_t len;
+
+	(void)state;
+	sites[0].name = sites[1].name = NULL;
+	t.sites = sites;
+	t.n_sites = 2;
+	len = vp_sites_size(&t);
+	buf = malloc(len);
+	names = buf + VP_SITES_OFF_NAMES;
+	for (uint32_t n = 0; n < 2; n++) {
+		assert_int_equal(vp_sites_encode(buf, len, &t), VP_OK);
+		vp_st32(names + VP_SITES_PART_OFF, VP_SITES_HEAD + 2 * VP_SITE_ENTRY - 1);
+		vp_st32(names + VP_SITES_PART_N, n);
+		assert_int_equal(vp_sites_seal(buf, len), VP_OK);
+		assert_int_equal(decode(0, buf, len, &s), n == 0 ? VP_OK : VP_E_SITES);
+	}
+	free(buf);
+}
+
+static void test_more_entries_than_the_bound_are_refused(void **state)
+{
+	struct vp_ledger_space ledgers[VP_SITES_LEDGERS_MAX + 1];
+	struct vp_sites_new t = *sitetab(0);
+	struct vp_sites s;
+	uint8_t *buf, *last;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ledgers); i++)
+		ledgers[i] = (struct vp_ledger_space){vp_gva(0x10000 + i * 64), 64};
+	t.n_sites = t.n_arenas = t.n_dispatchers = 0;
+	t.ledgers = ledgers;
+	t.n_ledgers = VP_SITES_LEDGERS_MAX;
+	len = vp_sites_size(&t);
+	buf = calloc(1, len + VP_LEDGERS_ENTRY);
+	assert_int_equal(vp_sites_encode(buf, len, &t), VP_OK);
+	last = buf + VP_SITES_HEAD + (size_t)VP_SITES_LEDGERS_MAX * VP_LEDGERS_ENTRY;
+	vp_st64(last + VP_LEDGERS_OFF_AT, ledgers[VP_SITES_LEDGERS_MAX].at.v);
+	vp_st64(last + VP_LEDGERS_OFF_LEN, 64);
+	len += VP_LEDGERS_ENTRY;
+	vp_st32(buf + VP_SITES_OFF_SIZE, (uint32_t)len);
+	for (uint32_t more = 0; more < 2; more++) {
+		vp_st32(buf + VP_SITES_OFF_LEDGERS + VP_SITES_PART_N, VP_SITES_LEDGERS_MAX + more);
+		assert_int_equal(vp_sites_seal(buf, len), VP_OK);
+		assert_int_equal(decode(0, buf, len, &s), more ? VP_E_SITES : VP_OK);
+	}
+	t.n_ledgers++;
+	assert_int_equal(vp_sites_size(&t), 0);
+	free(buf);
+}
+
+static void test_table_at_an_impossible_address_is_none(void **state)
+{
+	static const struct {
+		unsigned table;
+		uint64_t self;
+		int expect;
+	} rows[] = {
+		{0, 0, VP_E_SITES},
+		{0, 0x10800, VP_E_SITES},
+		{0, 0x10000, VP_OK},
+		{0, UINT64_C(0xfffffffffffff000), VP_OK},
+		{3, UINT64_C(0x1c0100000), VP_E_SITES}, /* no 32-bit guest has that */
+		{3, UINT64_C(0xfffff000), VP_OK},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		size_t len;
+		uint8_t *buf = sitetab_make(rows[i].table, &len);
+		struct vp_sites s;
+
+		vp_st64(buf + VP_SITES_OFF_SELF, rows[i].self);
+		assert_int_equal(vp_sites_seal(buf, len), VP_OK);
+		assert_int_equal(vp_sites_decode(buf, len, vp_gva(rows[i].self), &s),
+				 rows[i].expect);
+		free(buf);
+	}
+}
+
+/* The last thing that is allowed, where test_sites.c has the first that is not. */
+static void test_ends_of_what_is_allowed_are_allowed(void **state)
+{
+	struct vp_sites_new t = *sitetab(0);
+	struct vp_dispatcher dispatcher = t.dispatchers[0];
+	struct vp_site sites[7];
+	size_t len = vp_sites_size(&t);
+	uint8_t *buf = malloc(len);
+
+	(void)state;
+	memcpy(sites, t.sites, sizeof(sites));
+	t.sites = sites;
+	t.dispatchers = &dispatcher;
+	dispatcher.reach = dispatcher.at.v - sites[4].at.v;
+	sites[6].at = vp_gva(UINT64_MAX - 7);
+	assert_int_equal(vp_sites_encode(buf, len, &t), VP_OK);
+	dispatcher.reach--;
+	assert_int_equal(vp_sites_encode(buf, len, &t), VP_E_RANGE);
+	t = *sitetab(3);
+	memcpy(sites, t.sites, 4 * sizeof(sites[0]));
+	t.sites = sites;
+	sites[2].literal_rest = UINT32_MAX;
+	sites[3].at = vp_gva(UINT32_MAX - 3);
+	assert_int_equal(vp_sites_encode(buf, len, &t), VP_OK);
+	free(buf);
+}
+
 static void test_empty_table_is_a_table(void **state)
 {
 	struct vp_sites_new t = *sitetab(0);
@@ -326,6 +440,10 @@ int main(void)
 		cmocka_unit_test(test_tables_that_grew_at_their_ends_read_as_before),
 		cmocka_unit_test(test_what_lies_behind_the_table_is_not_looked_at),
 		cmocka_unit_test(test_parts_that_overlap_are_refused),
+		cmocka_unit_test(test_parts_that_overlap_are_refused_for_that_alone),
+		cmocka_unit_test(test_more_entries_than_the_bound_are_refused),
+		cmocka_unit_test(test_table_at_an_impossible_address_is_none),
+		cmocka_unit_test(test_ends_of_what_is_allowed_are_allowed),
 		cmocka_unit_test(test_empty_table_is_a_table),
 		cmocka_unit_test(test_odd_or_torn_generation_means_read_again),
 		cmocka_unit_test(test_copy_made_during_a_change_is_old_or_new_or_refused),
