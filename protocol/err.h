@@ -81,7 +81,9 @@
 	X(JOURNAL,          4, "journal",              "the journal is damaged beyond its last record") \
 	X(HOLDER,           3, "holder-died",          "the process holding the guest died; the change was undone") \
 	X(LEDGER,           4, "ledger",               "the guest's ledger is not one that vpatch wrote") \
-	X(DISCIPLINE,       1, "discipline",           "the change is not right under running CPUs in this way")
+	X(DISCIPLINE,       1, "discipline",           "the change is not right under running CPUs in this way") \
+	/* the site table */ \
+	X(SITES,            1, "site-table",           "the guest's site table is damaged or not a site table")
 /* clang-format on */
 
 enum vp_err_row {

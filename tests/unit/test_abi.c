@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Samples of every released format must still read. They lie in tests/abi, one folder a format and
- * version; tests/linux/abi_samples.sh made them on real guests. Run from the root of the source.
+ * version; tests/linux/abi_samples.sh made them on real guests, tests/tools/mksites.c those of the site
+ * table. Run from the root of the source.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "protocol/ledger.h"
+#include "protocol/sites.h"
 #include "vmm-agent/engine/journal.h"
 #include "vmm-agent/hotfix/hotfix.h"
 
@@ -110,12 +112,52 @@ static void test_journal_of_format_1_is_read_open_and_closed(void **state)
 	each("tests/abi/journal-1/*-closed.vpj", journal);
 }
 
+static void sites(const char *path, const uint8_t *buf, size_t len)
+{
+	static const struct {
+		const char *name;
+		uint16_t arch;
+		uint32_t n;
+	} archs[] = {
+		{"/x86-64-", VP_SITES_ARCH_X86_64, 7},   {"/arm64-", VP_SITES_ARCH_ARM64, 4},
+		{"/riscv64-", VP_SITES_ARCH_RISCV64, 4}, {"/thumb2-", VP_SITES_ARCH_THUMB2, 4},
+		{"/ppc64le-", VP_SITES_ARCH_PPC64LE, 2},
+	};
+	vp_gva_t self = {strtoull(strrchr(path, '-') + 1, NULL, 16)};
+	struct vp_sites s;
+	struct vp_site site;
+	struct vp_arena arena;
+	unsigned known = 0;
+
+	assert_int_equal(vp_sites_decode(buf, len, self, &s), VP_OK);
+	for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++)
+		if (strstr(path, archs[i].name)) {
+			assert_int_equal(s.arch, archs[i].arch);
+			assert_int_equal(s.sites.n, archs[i].n);
+			known++;
+		}
+	assert_int_equal(known, 1);
+	assert_int_equal(s.id[0], 0x5a);
+	assert_int_equal(vp_sites_site(&s, 0, &site), VP_OK);
+	assert_int_equal(site.kind, VP_SITE_FUNCTION);
+	assert_non_null(site.name);
+	assert_int_equal(vp_sites_arena(&s, 0, &arena), VP_OK);
+	assert_int_equal(arena.len, 0x1000);
+}
+
+static void test_site_table_of_format_1_is_read(void **state)
+{
+	(void)state;
+	each("tests/abi/sites-1/*.bin", sites);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bundle_of_format_1_is_verified_and_read),
 		cmocka_unit_test(test_ledger_record_of_format_1_is_read),
 		cmocka_unit_test(test_journal_of_format_1_is_read_open_and_closed),
+		cmocka_unit_test(test_site_table_of_format_1_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
