@@ -33,6 +33,7 @@ struct guest_layout {
 	size_t n_reserved;
 	uint64_t percpu_len; /* symbols of per-CPU variables lie below, outside the image; or 0 */
 };
+/* NULL where kernels of this architecture cannot be read. */
 const struct guest_layout *guest_layout(enum arch_id id);
 
 struct guest_range {

@@ -318,6 +318,10 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 	if (r < 0)
 		return r;
 	s.layout = guest_layout(s.ops->id);
+	if (!s.layout)
+		return diag_set(diag, VP_E_UNSUPPORTED,
+				"%s: its architecture is %s, whose kernels this vpatch cannot read",
+				vp_target_info(t)->name, s.ops->name);
 	s.cache = mem_cache_create(t);
 	if (!s.cache)
 		return diag_set(diag, VP_E_NOMEM, "page cache: no memory");
