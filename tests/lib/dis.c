@@ -14,6 +14,7 @@ static const struct {
 } tools[ARCH_COUNT] = {
 	[ARCH_X86_64] = {"objdump", "i386:x86-64"},
 	[ARCH_ARM64] = {"aarch64-linux-gnu-objdump", "aarch64"},
+	[ARCH_PPC64LE] = {"powerpc64le-linux-gnu-objdump", "powerpc:common64 -EL"},
 };
 
 static void fail(const char *what, const char *with)
@@ -59,8 +60,8 @@ void dis_rmdir(const char *path)
 	rmdir(path);
 }
 
-/* x86 prints bytes, arm64 one word: either way hex up to the tab, least significant byte first
- * only for x86. */
+/* x86 and ppc64le print bytes, arm64 one word: either way hex up to the tab, least significant byte
+ * first only where there are bytes. */
 static bool parse_bytes(enum arch_id arch, const char *s, struct dis_insn *insn)
 {
 	char *end;

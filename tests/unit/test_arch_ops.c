@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "arch/arm64/regs.h"
+#include "arch/ppc64le/regs.h"
 #include "arch/x86-64/regs.h"
 
 #define AT 0xffffffff81000000ull
@@ -75,6 +76,7 @@ static void test_register_names_are_distinct(void **state)
 	}
 	assert_string_equal(arch_get(ARCH_X86_64)->reg_names[X86_64_REG_CR3], "cr3");
 	assert_string_equal(arch_get(ARCH_ARM64)->reg_names[ARM64_REG_TTBR1], "TTBR1_EL1");
+	assert_string_equal(arch_get(ARCH_PPC64LE)->reg_names[PPC64LE_REG_MSR], "msr");
 }
 
 static void test_what_a_table_writes_it_reads_back(void **state)
