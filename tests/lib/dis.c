@@ -15,6 +15,7 @@ static const struct {
 	[ARCH_X86_64] = {"objdump", "i386:x86-64"},
 	[ARCH_ARM64] = {"aarch64-linux-gnu-objdump", "aarch64"},
 	[ARCH_PPC64LE] = {"powerpc64le-linux-gnu-objdump", "powerpc:common64 -EL"},
+	[ARCH_THUMB2] = {"arm-linux-gnueabihf-objdump", "arm -M force-thumb"},
 };
 
 static void fail(const char *what, const char *with)
@@ -60,10 +61,11 @@ void dis_rmdir(const char *path)
 	rmdir(path);
 }
 
-/* x86 and ppc64le print bytes, arm64 one word: either way hex up to the tab, least significant byte
- * first only where there are bytes. */
+/* x86 and ppc64le print bytes, Thumb halfwords, arm64 one word: always hex up to the tab, and in a
+ * halfword or word the most significant digit first. */
 static bool parse_bytes(enum arch_id arch, const char *s, struct dis_insn *insn)
 {
+	const unsigned group = arch == ARCH_THUMB2 ? 2 : 1;
 	char *end;
 
 	insn->len = 0;
@@ -78,9 +80,10 @@ static bool parse_bytes(enum arch_id arch, const char *s, struct dis_insn *insn)
 			insn->len = 4;
 			return end - s == 8;
 		}
-		if (end - s != 2 || insn->len == ARCH_INSN_MAX)
+		if (end - s != 2 * group || insn->len + group > ARCH_INSN_MAX)
 			return false;
-		insn->bytes[insn->len++] = (uint8_t)v;
+		for (unsigned i = 0; i < group; i++)
+			insn->bytes[insn->len++] = (uint8_t)(v >> (8 * i));
 		s = end;
 		while (*s == ' ')
 			s++;

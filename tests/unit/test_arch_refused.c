@@ -16,7 +16,7 @@
 
 #define E_MACHINE_AT 18 /* of an ELF header, of either class */
 
-static const enum arch_id table_only[] = {ARCH_PPC64LE};
+static const enum arch_id table_only[] = {ARCH_PPC64LE, ARCH_THUMB2};
 
 #define COUNT (sizeof(table_only) / sizeof(table_only[0]))
 
