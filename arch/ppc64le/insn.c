@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * Instructions of ppc64le that vpatch writes or recognises. Encodings: Power ISA 3.1, Book I. Each
- * is a little-endian word; of a prefixed instruction (1.6.3) the prefix comes first.
+ * is a little-endian word; of a prefixed instruction the prefix comes first.
  *
- * I-form branches and the preferred nop are what a running CPU may meet half-way (Book II, 1.8.1,
+ * I-form branches and the preferred nop are what a running CPU may meet half-way (Book II,
  * "Concurrent Modification and Execution of Instructions"); everything else is written with every
  * vCPU held. A prefixed instruction is recognised, never written.
  */
@@ -15,14 +15,14 @@
 #define GLOBAL_LEN   8 /* from a function's global entry to its local one */
 
 #define OPCODE(w)  ((w) >> 26)
-#define OP_PREFIX  1u          /* 1.6.3 */
+#define OP_PREFIX  1u          /* "Prefixed Instruction" forms */
 #define INSN_B     0x48000000u /* b target; 2.4 */
 #define INSN_BL    0x48000001u /* bl target; 2.4 */
 #define LI_MASK    0x03fffffcu
 #define INSN_NOP   0x60000000u /* ori 0,0,0, the preferred nop; 3.3.13 */
 #define INSN_TRAP  0x7fe00008u /* tw 31,0,0; 3.3.11 */
 #define INSN_TRAPI 0x0fe00000u /* twi 31,0,0, which Linux's BUG() is */
-#define INSN_ZERO  0x00000000u /* illegal for good; 1.8.3 */
+#define INSN_ZERO  0x00000000u /* illegal for good: "Illegal Instruction Class" */
 #define INSN_BLR   0x4e800020u /* bclr 20,0,0; 2.4 */
 #define INSN_MFLR  0x7c0802a6u /* mflr r0, that is mfspr 0,8; 3.3.17 */
 
@@ -78,7 +78,7 @@ int ppc64le_trap(uint8_t *buf, unsigned *len_ret)
 }
 
 /*
- * The whole address in r12, then CTR: a veneer may use r0, r11, r12 and CTR (ELFv2 2.2.1.1, 4.2.5),
+ * The whole address in r12, then CTR: a veneer may use r0, r11, r12 and CTR (ELFv2 2.2.1.1),
  * and at its global entry a function finds its TOC by r12 (2.3.2.1). So `to` is a global entry.
  * Absolute, because before POWER10 (paddi) the program counter is had only by losing LR.
  */

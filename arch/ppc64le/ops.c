@@ -2,7 +2,7 @@
 #include "arch/ppc64le/ppc64le.h"
 #include "arch/ppc64le/regs.h"
 
-#define EM_PPC64 21 /* 64-Bit ELF V2 ABI, 3.1.2, e_machine */
+#define EM_PPC64 21 /* System V gABI, e_machine */
 
 /* As QEMU's gdbstub names them in power64-core.xml and in the list of SPRs that it generates. */
 static const char
@@ -22,9 +22,9 @@ const struct arch_ops arch_ppc64le_ops = {
 	.elf_machine = EM_PPC64,
 	.insn_align = 4,
 	/*
-	 * All zeros is an illegal instruction for good (Power ISA 3.1, Book I, 1.8.3), and it is what
-	 * the linker leaves between input sections. NOP runs are not filler: compilers align loops
-	 * with them.
+	 * All zeros is an illegal instruction for good (Power ISA 3.1, Book I, "Illegal Instruction
+	 * Class"), and it is what the linker leaves between input sections. NOP runs are not filler:
+	 * compilers align loops with them.
 	 */
 	.filler = {0x00, 0x00, 0x00, 0x00},
 	.filler_len = 4,

@@ -30,7 +30,7 @@ static inline bool ppc64le_fits_signed(uint64_t v, unsigned bits)
 
 /*
  * A prefixed instruction, two words, never crosses a 64-byte boundary: the CPU takes an alignment
- * interrupt instead (Power ISA 3.1, Book I, 1.6.3).
+ * interrupt instead (Power ISA 3.1, Book I, on prefixed instructions).
  */
 static inline bool ppc64le_prefix_crosses(vp_gva_t at)
 {

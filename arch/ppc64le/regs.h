@@ -11,7 +11,7 @@ enum ppc64le_reg {
 	PPC64LE_REG_HRMOR, /* only a VMM that emulates a hypervisor's machine has it */
 };
 
-/* Power ISA 3.1, Book III, 4.2.1, Machine State Register; bit 0 there is bit 63 here. */
+/* Power ISA 3.1, Book III, "Machine State Register"; bit 0 there is bit 63 here. */
 #define PPC64LE_MSR_LE 1ull
 #define PPC64LE_MSR_DR (1ull << 4)
 #define PPC64LE_MSR_IR (1ull << 5)

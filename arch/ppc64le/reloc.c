@@ -32,7 +32,7 @@ enum field {
 /*
  * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero
  * is no check. Then its bits from `shift` on go into the field. With `adjust`, 0x8000 is added
- * first: the part is meant to be completed by a signed low half (#ha and its kin, 3.5.1).
+ * first: the part is meant to be completed by a signed low half (#ha and its kin).
  */
 struct row {
 	uint8_t type;

@@ -13,7 +13,7 @@
  * refused by whoever reads it. No entry is ever fetched.
  *
  * With MSR.HV and relocation off (powernv, a bare-metal guest) an address is real (Power ISA 3.1,
- * Book III, 6.7.3): bits 1 to 3 are ignored, and HRMOR is ORed in unless bit 0 is set.
+ * Book III, "Real Addressing Mode"): bits 1 to 3 are ignored, and HRMOR is ORed in unless bit 0 is set.
  */
 #include "arch/ppc64le/ppc64le.h"
 #include "arch/ppc64le/regs.h"
