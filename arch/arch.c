@@ -3,13 +3,15 @@
 
 #include "arch/arch.h"
 #include "arch/arm64/arm64.h"
+#include "arch/ppc64le/ppc64le.h"
 #include "arch/riscv64/riscv64.h"
+#include "arch/thumb2/thumb2.h"
 #include "arch/x86-64/x86-64.h"
 
 static const struct arch_ops *const tables[ARCH_COUNT] = {
-	[ARCH_X86_64] = &arch_x86_64_ops,
-	[ARCH_ARM64] = &arch_arm64_ops,
-	[ARCH_RISCV64] = &arch_riscv64_ops,
+	[ARCH_X86_64] = &arch_x86_64_ops,   [ARCH_ARM64] = &arch_arm64_ops,
+	[ARCH_RISCV64] = &arch_riscv64_ops, [ARCH_PPC64LE] = &arch_ppc64le_ops,
+	[ARCH_THUMB2] = &arch_thumb2_ops,
 };
 
 const struct arch_ops *arch_get(enum arch_id id)

@@ -11,11 +11,11 @@
 #include "protocol/addr.h"
 #include "protocol/err.h"
 
-enum arch_id { ARCH_X86_64, ARCH_ARM64, ARCH_RISCV64, ARCH_COUNT };
+enum arch_id { ARCH_X86_64, ARCH_ARM64, ARCH_RISCV64, ARCH_PPC64LE, ARCH_THUMB2, ARCH_COUNT };
 
 #define ARCH_INSN_MAX   16 /* bytes of the longest instruction, rounded up (x86: 15) */
 #define ARCH_WORD_MAX   8  /* bytes of the longest text edit: one aligned or covering word */
-#define ARCH_VENEER_MAX 16
+#define ARCH_VENEER_MAX 32 /* ppc64le: 28 */
 #define ARCH_ROOT_ALT   2
 
 /*

@@ -15,6 +15,8 @@ static const struct {
 	[ARCH_X86_64] = {"objdump", "i386:x86-64"},
 	[ARCH_ARM64] = {"aarch64-linux-gnu-objdump", "aarch64"},
 	[ARCH_RISCV64] = {"riscv64-linux-gnu-objdump", "riscv:rv64"},
+	[ARCH_PPC64LE] = {"powerpc64le-linux-gnu-objdump", "powerpc:common64 -EL"},
+	[ARCH_THUMB2] = {"arm-linux-gnueabihf-objdump", "arm -M force-thumb"},
 };
 
 static void fail(const char *what, const char *with)
@@ -60,7 +62,7 @@ void dis_rmdir(const char *path)
 	rmdir(path);
 }
 
-/* x86 prints bytes, arm64 one word, riscv64 one word or halfwords: hex up to the tab, each group a
+/* x86 and ppc64le print bytes, Thumb halfwords, arm64 one word, riscv64 one word or halfwords: hex up to the tab, each group a
  * little-endian number. */
 static bool parse_bytes(const char *s, struct dis_insn *insn)
 {

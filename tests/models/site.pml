@@ -13,6 +13,13 @@
  * TRAP or the SKIP that begins the instruction; anything else is torn. In the handler and between
  * instructions it may be made to synchronise, in the middle of an instruction it may not.
  */
+#ifndef FIRST /* what the first piece is before */
+#define FIRST OLD
+#endif
+#ifndef LAST /* and after: NEW, or a SKIP that rests */
+#define LAST NEW
+#endif
+
 #define CPUS 2
 #define AT(cpu, u) ((cpu) * UNITS + (u))
 
@@ -215,8 +222,9 @@ proctype cpu(byte me)
 	   last = over;
 	   execute();
 	   if
-	   :: last && (what == TRAP || what == SKIP) -> torn(LATE_STAGE)
-	   :: last && what == NEW -> break
+	   :: last && (what == TRAP || what == SKIP) && what != LAST -> torn(LATE_STAGE)
+	   :: last && what == LAST -> break
+	   :: last && what == NEW && what != LAST -> torn(LATE_STAGE)
 	   :: what == TRAP -> handle()
 	   :: else -> skip
 	   fi;
@@ -235,7 +243,8 @@ init {
 		do
 		:: i < UNITS -> mem[i] = OLD; i++
 		:: else -> break
-		od
+		od;
+		mem[0] = FIRST
 	}
 	run poker();
 	run cpu(0);

@@ -18,11 +18,12 @@
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 
-#define AT         0xffffffff81000040ull
+#define AT         0x81000040ull
 #define FAR_CALL   0x01234568ull /* no byte of the site stays as it was */
+#define NEAR_CALL  0x00654320ull
 #define FAR_BRANCH 0x00765434ull
 
-enum what { NOP, CALL, BRANCH, JALR };
+enum what { NOP, CALL, CALL2, BRANCH, JALR, REST };
 
 enum mutation {
 	NONE,
@@ -64,6 +65,20 @@ static const struct scenario {
 	{"arm64_trap_nop_branch", ARCH_ARM64, NOP, BRANCH, VP_DISCIPLINE_TRAP, NONE, 0},
 	{"arm64_trap_branch_nop", ARCH_ARM64, BRANCH, NOP, VP_DISCIPLINE_TRAP, NONE, 0},
 	{"arm64_stop_nop_call", ARCH_ARM64, NOP, CALL, VP_DISCIPLINE_STOP, NONE, 0},
+	{"ppc64le_word_nop_call", ARCH_PPC64LE, NOP, CALL, VP_DISCIPLINE_WORD, NONE, 0},
+	{"ppc64le_word_call_nop", ARCH_PPC64LE, CALL, NOP, VP_DISCIPLINE_WORD, NONE, 0},
+	{"thumb2_skip_rest_call", ARCH_THUMB2, REST, CALL, VP_DISCIPLINE_SKIP, NONE, 0},
+	{"thumb2_skip_call_rest", ARCH_THUMB2, CALL, REST, VP_DISCIPLINE_SKIP, NONE, 0},
+	{"thumb2_trap_call_call", ARCH_THUMB2, CALL, CALL2, VP_DISCIPLINE_TRAP, NONE, 0},
+	{"thumb2_skip_without_its_1st_sync", ARCH_THUMB2, CALL, REST, VP_DISCIPLINE_SKIP, NO_SYNC,
+	 1},
+	{"thumb2_skip_tail_without_its_sync", ARCH_THUMB2, REST, CALL, VP_DISCIPLINE_SKIP, NO_SYNC,
+	 1},
+	{"thumb2_trap_without_its_1st_sync", ARCH_THUMB2, CALL, CALL2, VP_DISCIPLINE_TRAP, NO_SYNC,
+	 1},
+	{"thumb2_trap_without_its_2nd_sync", ARCH_THUMB2, CALL, CALL2, VP_DISCIPLINE_TRAP, NO_SYNC,
+	 2},
+	{"thumb2_one_store_across_a_line", ARCH_THUMB2, CALL, CALL2, VP_DISCIPLINE_WORD, DIRECT, 0},
 	{"riscv64_word_nop_jalr", ARCH_RISCV64, NOP, JALR, VP_DISCIPLINE_WORD, NONE, 0},
 	{"riscv64_word_jalr_nop", ARCH_RISCV64, JALR, NOP, VP_DISCIPLINE_WORD, NONE, 0},
 	{"riscv64_word_without_its_sync", ARCH_RISCV64, NOP, JALR, VP_DISCIPLINE_WORD, NO_SYNC, 1},
@@ -149,7 +164,8 @@ static const struct seq {
 };
 
 /* What one fetch or store takes as a whole, as offsets; x86: the site crosses a line within its tail. */
-static const unsigned pieces_x86[] = {0, 1, 3, 5}, pieces_word[] = {0, 4};
+static const unsigned pieces_x86[] = {0, 1, 3, 5}, pieces_word[] = {0, 4},
+		      pieces_halves[] = {0, 2, 4};
 
 struct model {
 	const struct scenario *s;
@@ -158,11 +174,13 @@ struct model {
 	unsigned n_pieces, len;
 	uint8_t old[ARCH_WORD_MAX], new[ARCH_WORD_MAX], stage[ARCH_WORD_MAX];
 	unsigned stage_len;
+	const char *stage_name;
 	struct arch_poke p;
 };
 
 static void put(const struct arch_ops *ops, enum what what, unsigned len, uint8_t *buf)
 {
+	const uint64_t far = ops->id == ARCH_X86_64 ? FAR_CALL : NEAR_CALL;
 	unsigned n = len;
 	int r = VP_OK;
 
@@ -170,8 +188,10 @@ static void put(const struct arch_ops *ops, enum what what, unsigned len, uint8_
 		r = ops->nop(buf, len);
 	else if (what == JALR)
 		vp_st32(buf, 0x000282e7); /* jalr t0, 0(t0); RV unpriv. 2.5.1 */
-	else if (what == CALL)
-		r = ops->call(buf, vp_gva(AT), vp_gva(AT + FAR_CALL), &n);
+	else if (what == REST)
+		vp_st32(buf, 0xbf00e000); /* b.n over the second half; DDI 0406, A8.8.18 */
+	else if (what == CALL || what == CALL2)
+		r = ops->call(buf, vp_gva(AT), vp_gva(AT + (what == CALL ? far : far / 3)), &n);
 	else
 		r = ops->branch(buf, vp_gva(AT), vp_gva(AT + FAR_BRANCH), &n);
 	if (r < 0 || n != len)
@@ -180,16 +200,24 @@ static void put(const struct arch_ops *ops, enum what what, unsigned len, uint8_
 
 static void init(struct model *m, const struct scenario *s)
 {
-	bool x86 = s->arch == ARCH_X86_64;
+	bool x86 = s->arch == ARCH_X86_64, thumb = s->arch == ARCH_THUMB2;
 
 	*m = (struct model){.s = s,
 			    .ops = arch_get(s->arch),
-			    .piece = x86 ? pieces_x86 : pieces_word,
-			    .n_pieces = x86 ? 3 : 1,
+			    .piece = x86     ? pieces_x86
+				     : thumb ? pieces_halves
+					     : pieces_word,
+			    .n_pieces = x86     ? 3
+					: thumb ? 2
+						: 1,
 			    .len = x86 ? 5 : 4};
 	put(m->ops, s->old, m->len, m->old);
 	put(m->ops, s->new, m->len, m->new);
-	if (m->ops->live->stage(m->stage, m->len, VP_DISCIPLINE_TRAP, &m->stage_len) < 0)
+	m->stage_name = s->discipline == VP_DISCIPLINE_SKIP ? "SKIP" : "TRAP";
+	if (m->ops->live->stage(m->stage, m->len,
+				s->discipline == VP_DISCIPLINE_SKIP ? VP_DISCIPLINE_SKIP
+								    : VP_DISCIPLINE_TRAP,
+				&m->stage_len) < 0)
 		m->stage_len = 0;
 }
 
@@ -222,11 +250,13 @@ static const char *value_of(const struct model *m, const struct arch_poke_step *
 	unsigned from = m->piece[piece], len = m->piece[piece + 1] - from;
 	const uint8_t *bytes = s->bytes + (from - s->off);
 
+	if (from == 0 && len == m->stage_len && memcmp(bytes, m->stage, len) == 0)
+		return m->stage_name;
 	if (memcmp(bytes, m->new + from, len) == 0)
 		return "NEW";
 	if (memcmp(bytes, m->old + from, len) == 0)
 		return "OLD";
-	return m->p.discipline == VP_DISCIPLINE_SKIP ? "SKIP" : "TRAP";
+	return "NONE"; /* which no CPU may run */
 }
 
 static void emit_store(const struct model *m, const struct arch_poke_step *s, bool sync)
@@ -352,13 +382,17 @@ static void emit(struct model *m)
 	printf("#define NONE 0\n#define OLD 1\n#define NEW 2\n#define TRAP 3\n#define SKIP 4\n");
 	if (m->s->mutation == NO_REREAD)
 		printf("#define NO_REREAD\n");
+	if (m->s->old == REST)
+		printf("#define FIRST SKIP\n");
+	if (m->s->new == REST)
+		printf("#define LAST SKIP\n");
 	printf("inline bytes(u, v)\n{\n\tif\n");
 	for (unsigned i = 0; i < m->n_pieces; i++) {
 		emit_bytes("OLD", m->old, m->piece[i], m->piece[i + 1], i);
 		emit_bytes("NEW", m->new, m->piece[i], m->piece[i + 1], i);
 	}
 	if (m->stage_len)
-		emit_bytes("TRAP", m->stage, 0, m->stage_len, 0);
+		emit_bytes(m->stage_name, m->stage, 0, m->stage_len, 0);
 	printf("\t:: else -> printf(\"-- \");\n\tfi\n}\n\ninline program()\n{\n");
 	if (stop)
 		printf("\thold_all();\n");

@@ -10,10 +10,16 @@
 
 #include "arch/arch.h"
 #include "arch/arm64/regs.h"
+#include "arch/ppc64le/regs.h"
 #include "arch/riscv64/regs.h"
+#include "arch/thumb2/regs.h"
 #include "arch/x86-64/regs.h"
 
-#define AT 0xffffffff81000000ull
+/* Some address of a kernel; of 32 bits where there are no more. */
+static uint64_t base_of(const struct arch_ops *a)
+{
+	return a->id == ARCH_THUMB2 ? 0x81000000ull : 0xffffffff81000000ull;
+}
 
 static void test_every_slot_of_every_table_is_filled(void **state)
 {
@@ -78,6 +84,8 @@ static void test_register_names_are_distinct(void **state)
 	assert_string_equal(arch_get(ARCH_X86_64)->reg_names[X86_64_REG_CR3], "cr3");
 	assert_string_equal(arch_get(ARCH_ARM64)->reg_names[ARM64_REG_TTBR1], "TTBR1_EL1");
 	assert_string_equal(arch_get(ARCH_RISCV64)->reg_names[RISCV64_REG_SATP], "satp");
+	assert_string_equal(arch_get(ARCH_PPC64LE)->reg_names[PPC64LE_REG_MSR], "msr");
+	assert_string_equal(arch_get(ARCH_THUMB2)->reg_names[THUMB2_REG_DACR], "DACR");
 }
 
 static void test_what_a_table_writes_it_reads_back(void **state)
@@ -85,28 +93,29 @@ static void test_what_a_table_writes_it_reads_back(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ARCH_COUNT; i++) {
 		const struct arch_ops *a = arch_get((enum arch_id)i);
+		const uint64_t at = base_of(a);
 		uint8_t buf[ARCH_INSN_MAX] = {0};
 		struct arch_insn insn;
 		unsigned len;
 
-		assert_int_equal(a->branch(buf, vp_gva(AT), vp_gva(AT + 0x1230), &len), VP_OK);
-		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(a->branch(buf, vp_gva(at), vp_gva(at + 0x1230), &len), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(at), &insn), VP_OK);
 		assert_int_equal(insn.kind, ARCH_INSN_BRANCH);
 		assert_int_equal(insn.len, len);
-		assert_int_equal(insn.target.v, AT + 0x1230);
+		assert_int_equal(insn.target.v, at + 0x1230);
 		assert_true(len <= ARCH_WORD_MAX);
 
-		assert_int_equal(a->call(buf, vp_gva(AT), vp_gva(AT - 0x1230), &len), VP_OK);
-		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(a->call(buf, vp_gva(at), vp_gva(at - 0x1230), &len), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(at), &insn), VP_OK);
 		assert_int_equal(insn.kind, ARCH_INSN_CALL);
-		assert_int_equal(insn.target.v, AT - 0x1230);
+		assert_int_equal(insn.target.v, at - 0x1230);
 
 		assert_int_equal(a->trap(buf, &len), VP_OK);
-		assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(a->decode(buf, len, vp_gva(at), &insn), VP_OK);
 		assert_int_equal(insn.kind, ARCH_INSN_TRAP);
 		assert_int_equal(insn.len, len);
 
-		assert_int_equal(a->decode(a->filler, a->filler_len, vp_gva(AT), &insn), VP_OK);
+		assert_int_equal(a->decode(a->filler, a->filler_len, vp_gva(at), &insn), VP_OK);
 		assert_int_equal(insn.kind, ARCH_INSN_TRAP);
 		assert_int_equal(insn.len, a->filler_len);
 	}
@@ -114,11 +123,16 @@ static void test_what_a_table_writes_it_reads_back(void **state)
 
 static void test_a_nop_is_one_instruction_of_just_its_length(void **state)
 {
-	static const unsigned lengths[] = {[ARCH_X86_64] = 9, [ARCH_ARM64] = 1, [ARCH_RISCV64] = 2};
+	static const unsigned lengths[] = {[ARCH_X86_64] = 9,
+					   [ARCH_ARM64] = 1,
+					   [ARCH_RISCV64] = 2,
+					   [ARCH_PPC64LE] = 1,
+					   [ARCH_THUMB2] = 2};
 
 	(void)state;
 	for (unsigned i = 0; i < ARCH_COUNT; i++) {
 		const struct arch_ops *a = arch_get((enum arch_id)i);
+		const uint64_t at = base_of(a);
 		unsigned found = 0;
 
 		for (unsigned len = 0; len <= 20; len++) {
@@ -134,7 +148,7 @@ static void test_a_nop_is_one_instruction_of_just_its_length(void **state)
 				continue;
 			}
 			found++;
-			assert_int_equal(a->decode(buf, len, vp_gva(AT), &insn), VP_OK);
+			assert_int_equal(a->decode(buf, len, vp_gva(at), &insn), VP_OK);
 			assert_int_equal(insn.kind, ARCH_INSN_NOP);
 			assert_int_equal(insn.len, len);
 		}
@@ -144,17 +158,21 @@ static void test_a_nop_is_one_instruction_of_just_its_length(void **state)
 
 static void test_reloc_names_and_kinds_agree_with_reloc(void **state)
 {
-	static const unsigned of_branches[] = {
-		[ARCH_X86_64] = 1, [ARCH_ARM64] = 2, [ARCH_RISCV64] = 3};
+	static const unsigned of_branches[] = {[ARCH_X86_64] = 1,
+					       [ARCH_ARM64] = 2,
+					       [ARCH_RISCV64] = 3,
+					       [ARCH_PPC64LE] = 2,
+					       [ARCH_THUMB2] = 2};
 
 	(void)state;
 	for (unsigned i = 0; i < ARCH_COUNT; i++) {
 		const struct arch_ops *a = arch_get((enum arch_id)i);
+		const uint64_t at = base_of(a);
 		unsigned named = 0, branches = 0;
 
 		for (uint32_t type = 0; type < 0x800; type++) {
 			uint8_t loc[8] = {0};
-			int r = a->reloc(loc, 0, type, vp_gva(AT), AT, 0);
+			int r = a->reloc(loc, 0, type, vp_gva(at), at, 0);
 
 			/* Without a byte to write, only a type that writes nothing succeeds. */
 			assert_true(r == VP_OK || r == VP_E_RANGE || r == VP_E_RELOC);
@@ -170,7 +188,7 @@ static void test_reloc_names_and_kinds_agree_with_reloc(void **state)
 		assert_true(named > 10);
 		assert_int_equal(branches, of_branches[a->id]);
 		assert_null(a->reloc_name(UINT32_MAX));
-		assert_int_equal(a->reloc(NULL, 0, UINT32_MAX, vp_gva(AT), 0, 0), VP_E_RELOC);
+		assert_int_equal(a->reloc(NULL, 0, UINT32_MAX, vp_gva(at), 0, 0), VP_E_RELOC);
 	}
 }
 

@@ -12,7 +12,7 @@
 #include "arch/poke.h"
 #include "protocol/bytes.h"
 
-#define AT 0xffffffff81000040ull
+#define AT 0x81000040ull /* an address of 32 bits, too */
 
 struct pair {
 	uint8_t old[ARCH_WORD_MAX], new[ARCH_WORD_MAX];
@@ -30,6 +30,8 @@ static unsigned put(const struct arch_ops *ops, uint64_t at, enum what what, uin
 		[ARCH_X86_64] = {0xb8, 1, 2, 3, 4},        /* mov eax, imm32 */
 		[ARCH_ARM64] = {0xe9, 0x03, 0x1e, 0xaa},   /* mov x9, x30 */
 		[ARCH_RISCV64] = {0x13, 0x05, 0x15, 0x00}, /* addi a0, a0, 1 */
+		[ARCH_PPC64LE] = {0x01, 0x00, 0x63, 0x38}, /* addi 3, 3, 1 */
+		[ARCH_THUMB2] = {0x02, 0xf1, 0x01, 0x02},  /* add.w r2, r2, #1 */
 	};
 	unsigned len = ops->id == ARCH_X86_64 ? 5 : 4;
 
@@ -260,6 +262,56 @@ static void test_riscv64_swaps_one_aligned_word(void **state)
 	expect_refused(&p, ops, VP_DISCIPLINE_WORD, "parked");
 }
 
+static void test_ppc64le_swaps_a_nop_and_a_branch(void **state)
+{
+	const struct arch_ops *ops = arch_get(ARCH_PPC64LE);
+	struct pair p;
+
+	(void)state;
+	ask(&p, ops, AT, NOP, CALL);
+	expect(&p, ops, 0, VP_DISCIPLINE_WORD);
+	check_program(&p, ops);
+	p.ask.events = true;
+	expect(&p, ops, 0, VP_DISCIPLINE_STOP);
+	ask(&p, ops, AT, OTHER, CALL);
+	expect(&p, ops, 0, VP_DISCIPLINE_STOP);
+	expect_refused(&p, ops, VP_DISCIPLINE_WORD, "I-form");
+	expect_refused(&p, ops, VP_DISCIPLINE_TRAP, "stage");
+}
+
+/* Half by half: under a breakpoint, or behind a branch that rests over the second one. */
+static void test_thumb2_changes_halves(void **state)
+{
+	const struct arch_ops *ops = arch_get(ARCH_THUMB2);
+	struct pair p;
+
+	(void)state;
+	for (uint64_t off = 0; off < 64; off += 2) {
+		ask(&p, ops, AT + off, CALL, CALL2);
+		expect(&p, ops, 0, VP_DISCIPLINE_TRAP);
+		check_program(&p, ops);
+		/* b.n over the second half, whatever that is */
+		ask(&p, ops, AT + off, NOP, CALL);
+		vp_st32(p.old, 0xffffe000);
+		expect(&p, ops, 0, VP_DISCIPLINE_SKIP);
+		check_program(&p, ops);
+		assert_int_equal(p.p.n, 3); /* tail, event, head */
+		ask(&p, ops, AT + off, CALL, NOP);
+		vp_st32(p.new, 0xffffe000);
+		expect(&p, ops, 0, VP_DISCIPLINE_SKIP);
+		check_program(&p, ops);
+	}
+	ask(&p, ops, AT, NOP, CALL);
+	expect(&p, ops, 0, VP_DISCIPLINE_STOP); /* a wide nop is not in the list */
+	assert_non_null(strstr(p.why, "A3.5.4") ? p.why : strstr(p.why, "aligned"));
+	expect_refused(&p, ops, VP_DISCIPLINE_TRAP, "A3.5.4");
+	expect_refused(&p, ops, VP_DISCIPLINE_SKIP, "A3.5.4");
+	vp_st32(p.old, 0xbf00bf00); /* two narrow ones: a context may be parked between them */
+	expect_refused(&p, ops, VP_DISCIPLINE_SKIP, "parked");
+	ask(&p, ops, AT, CALL, BRANCH);
+	expect_refused(&p, ops, VP_DISCIPLINE_TRAP, "A3.5.4"); /* nor is B.W */
+}
+
 static void test_a_site_of_two_instructions_is_stopped(void **state)
 {
 	const struct arch_ops *ops = arch_get(ARCH_X86_64);
@@ -368,6 +420,8 @@ int main(void)
 		cmocka_unit_test(test_arm64_mov_x9_needs_stop),
 		cmocka_unit_test(test_x86_goes_over_the_breakpoint),
 		cmocka_unit_test(test_riscv64_swaps_one_aligned_word),
+		cmocka_unit_test(test_ppc64le_swaps_a_nop_and_a_branch),
+		cmocka_unit_test(test_thumb2_changes_halves),
 		cmocka_unit_test(test_a_site_of_two_instructions_is_stopped),
 		cmocka_unit_test(test_a_literal_goes_before_who_loads_it),
 		cmocka_unit_test(test_a_handler_stands_in_for_nop_call_and_branch_alone),

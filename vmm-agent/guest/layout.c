@@ -127,7 +127,7 @@ static const struct guest_layout layouts[ARCH_COUNT] = {
 
 const struct guest_layout *guest_layout(enum arch_id id)
 {
-	if ((unsigned)id >= ARCH_COUNT || !layouts[id].derive)
+	if ((unsigned)id >= COUNT(layouts) || !layouts[id].derive)
 		return NULL;
 	return &layouts[id];
 }

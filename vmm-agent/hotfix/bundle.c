@@ -215,6 +215,15 @@ static int find_functions(struct hf_bundle *b, struct diag *diag)
 	return VP_OK;
 }
 
+/*
+ * What the linker of hotfixes is made for. The others lack more than a table: ppc64le calls go to a
+ * symbol's local entry or set r12, which is not known here, and Thumb addends lie in the code.
+ */
+static bool is_linked(enum arch_id id)
+{
+	return id == ARCH_X86_64 || id == ARCH_ARM64;
+}
+
 static int parse(struct hf_bundle *b, const uint8_t *buf, size_t len, struct diag *diag)
 {
 	unsigned note;
@@ -228,6 +237,10 @@ static int parse(struct hf_bundle *b, const uint8_t *buf, size_t len, struct dia
 		return diag_set(diag, VP_E_WRONG_ARCH,
 				"its ELF machine is %u, which this vpatch does not know",
 				b->obj.machine);
+	if (!is_linked(b->info.arch->id))
+		return diag_set(diag, VP_E_WRONG_ARCH,
+				"it is for %s: this vpatch makes no hotfixes for that architecture",
+				b->info.arch->name);
 	/* Whoever cuts a byte off a signature must not turn a signed bundle into an unsigned one. */
 	if (b->obj.headers_end != len)
 		return diag_set(
