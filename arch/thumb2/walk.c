@@ -137,9 +137,10 @@ static int fetch_word(arch_read_fn fetch, void *ctx, uint64_t at, uint32_t *ret)
 	uint8_t raw[8];
 	int r = fetch(ctx, vp_gpa(at & ~7ull), raw, sizeof(raw));
 
-	if (r == VP_OK)
-		*ret = vp_ld32(raw + (at & 4));
-	return r;
+	if (r < 0)
+		return r;
+	*ret = vp_ld32(raw + (at & 4));
+	return VP_OK;
 }
 
 static int section(const struct arch_mmu *mmu, uint32_t d, vp_gva_t at, struct arch_xlate *ret)
