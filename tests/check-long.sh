@@ -16,6 +16,8 @@ for arch in ${ARCHES:-amd64 arm64}; do
     row "long/$arch/${t#row_}" "$((600 + SCALE * 240))" "$f" "$arch"
   done
 done
+row build-san 900 make -j"$(nproc)" SAN=address,undefined O="$O/san" all units
+for f in tests/unit/test_*.c; do ! starts_guest "$f" || unit_row san 600 "$O/san" "$f"; done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
   grep -q '^# scales' "$f" || continue

@@ -33,7 +33,8 @@ row_root vmm 120 tests/rows/vmm.sh
 for f in tests/unit/test_*.c; do unit_row unit 300 "$O" "$f"; done
 paired_end
 row build-san 900 make -j"$jobs" SAN=address,undefined O="$O/san" all units
-for f in tests/unit/test_*.c; do unit_row san 600 "$O/san" "$f"; done
+# Those that start guests: check-long.
+for f in tests/unit/test_*.c; do starts_guest "$f" || unit_row san 600 "$O/san" "$f"; done
 paired_end
 row build-fuzz 900 tests/rows/fuzz.sh build
 for f in tests/fuzz/fuzz_*.c; do

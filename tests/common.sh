@@ -131,12 +131,14 @@ paired_end() {
 # nothing-left.sh can find them.
 export VP_RUN=$$.$RANDOM
 
+starts_guest() { grep -qE '"tests/lib/(bare|vm)\.h"' "$1"; }
+
 # unit_row PREFIX SECONDS DIR SOURCE: a unit test of the build in DIR. One that says in its source
 # that it runs as root does so; one that starts a guest has the machine to itself.
 unit_row() {
   local t kind=paired_row
   t=$(basename "$4" .c)
-  ! grep -qE '"tests/lib/(bare|vm)\.h"' "$4" || kind=row
+  ! starts_guest "$4" || kind=row
   ! grep -q '^/\* Runs as root' "$4" || kind=row_root
   [ $kind = paired_row ] || paired_end
   $kind "$1/$t" "$2" tests/rows/unit.sh "$3/tests/unit/$t"
