@@ -160,6 +160,12 @@ struct arch_ops {
 	const struct arch_live *live;
 };
 
+/* True when v, taken as signed, fits into that many bits. */
+static inline bool arch_fits_signed(uint64_t v, unsigned bits)
+{
+	return v + (1ull << (bits - 1)) < 1ull << bits;
+}
+
 /* The table of id, never NULL for id < ARCH_COUNT. */
 const struct arch_ops *arch_get(enum arch_id id);
 /* By the project's name, QMP's name or ELF machine; NULL if there is none. */

@@ -30,10 +30,4 @@ static inline uint32_t arm64_set_adr(uint32_t insn, uint64_t imm)
 	return insn | (uint32_t)(imm & 3) << 29 | (uint32_t)(imm >> 2 & 0x7ffff) << 5;
 }
 
-/* True when v, taken as signed, fits into that many bits. */
-static inline bool arm64_fits_signed(uint64_t v, unsigned bits)
-{
-	return v + (1ull << (bits - 1)) < 1ull << bits;
-}
-
 #endif

@@ -43,7 +43,7 @@ static int imm26(uint8_t *buf, uint32_t op, vp_gva_t at, vp_gva_t to, unsigned *
 
 	if ((at.v & 3) || (to.v & 3))
 		return VP_E_RANGE;
-	if (!arm64_fits_signed(rel, 28))
+	if (!arch_fits_signed(rel, 28))
 		return VP_E_REACH;
 	vp_st32(buf, op | ((uint32_t)(rel >> 2) & IMM26_MASK));
 	*len_ret = INSN_LEN;
@@ -77,7 +77,7 @@ int arm64_veneer(uint8_t *buf, size_t len, vp_gva_t at, vp_gva_t to, unsigned *l
 
 	if (len < 3 * INSN_LEN || (at.v & 3) || (to.v & 3))
 		return VP_E_RANGE;
-	if (!arm64_fits_signed(pages, 33))
+	if (!arch_fits_signed(pages, 33))
 		return VP_E_REACH;
 	vp_st32(buf, arm64_set_adr(INSN_ADRP_16, pages >> 12));
 	vp_st32(buf + 4, INSN_ADD_16 | (uint32_t)(to.v & 0xfff) << 10);

@@ -124,7 +124,7 @@ bool arm64_reloc_is_branch(uint32_t type)
 static bool holds(const struct row *row, uint64_t v)
 {
 	if (row->sbits)
-		return arm64_fits_signed(v, row->sbits);
+		return arch_fits_signed(v, row->sbits);
 	return !row->ubits || v >> row->ubits == 0;
 }
 
@@ -176,7 +176,7 @@ static bool adr_instead(const struct row *row, vp_gva_t p, uint64_t target_page,
 {
 	uint64_t rel = target_page - p.v;
 
-	if (row->value != PAGE || (p.v & 0xfff) < 0xff8 || !arm64_fits_signed(rel, 21))
+	if (row->value != PAGE || (p.v & 0xfff) < 0xff8 || !arch_fits_signed(rel, 21))
 		return false;
 	*insn = arm64_set_adr(*insn & ~(1u << 31), rel);
 	return true;

@@ -53,7 +53,7 @@ static int i_form(uint8_t *buf, uint32_t op, vp_gva_t at, vp_gva_t to, unsigned 
 
 	if ((at.v & 3) || (to.v & 3))
 		return VP_E_RANGE;
-	if (!ppc64le_fits_signed(rel, 26))
+	if (!arch_fits_signed(rel, 26))
 		return VP_E_REACH;
 	vp_st32(buf, op | ((uint32_t)rel & LI_MASK));
 	*len_ret = INSN_LEN;

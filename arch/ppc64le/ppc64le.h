@@ -23,12 +23,6 @@ int ppc64le_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
 int ppc64le_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 		 struct arch_xlate *ret);
 
-/* True when v, taken as signed, fits into that many bits. */
-static inline bool ppc64le_fits_signed(uint64_t v, unsigned bits)
-{
-	return v + (1ull << (bits - 1)) < 1ull << bits;
-}
-
 /*
  * A prefixed instruction, two words, never crosses a 64-byte boundary: the CPU takes an alignment
  * interrupt instead (Power ISA 3.1, Book I, on prefixed instructions).

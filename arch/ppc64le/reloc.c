@@ -130,7 +130,7 @@ bool ppc64le_reloc_is_branch(uint32_t type)
 static bool holds(const struct row *row, uint64_t v)
 {
 	if (row->sbits)
-		return ppc64le_fits_signed(v, row->sbits);
+		return arch_fits_signed(v, row->sbits);
 	return !row->ubits || v >> row->ubits == 0;
 }
 

@@ -39,7 +39,7 @@ static int jal(uint8_t *buf, uint32_t op, vp_gva_t at, vp_gva_t to, unsigned *le
 
 	if ((at.v & 1) || (to.v & 1))
 		return VP_E_RANGE;
-	if (!riscv64_fits_signed(rel, 21))
+	if (!arch_fits_signed(rel, 21))
 		return VP_E_REACH;
 	vp_st32(buf, op | riscv64_imm_j(rel));
 	*len_ret = INSN_LEN;

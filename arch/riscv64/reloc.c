@@ -141,7 +141,7 @@ static bool holds(const struct row *row, uint64_t v)
 	if (row->sbits == HI20)
 		return riscv64_fits_hi20(v);
 	if (row->sbits)
-		return riscv64_fits_signed(v, row->sbits);
+		return arch_fits_signed(v, row->sbits);
 	return !row->ubits || v >> row->ubits == 0;
 }
 

@@ -59,16 +59,10 @@ static inline uint32_t riscv64_imm_i(uint64_t v)
 	return riscv64_bits(v, 0, 12, 20);
 }
 
-/* True when v, taken as signed, fits into that many bits. */
-static inline bool riscv64_fits_signed(uint64_t v, unsigned bits)
-{
-	return v + (1ull << (bits - 1)) < 1ull << bits;
-}
-
 /* True when an AUIPC or LUI and a 12-bit lower part reach v. */
 static inline bool riscv64_fits_hi20(uint64_t v)
 {
-	return riscv64_fits_signed(v + 0x800, 32);
+	return arch_fits_signed(v + 0x800, 32);
 }
 
 #endif

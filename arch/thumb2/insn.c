@@ -76,7 +76,7 @@ static int imm25(uint8_t *buf, uint32_t op, vp_gva_t at, vp_gva_t to, unsigned *
 
 	if (!is_address(at) || !is_address(to))
 		return VP_E_RANGE;
-	if (!thumb2_fits_signed(rel, 25))
+	if (!arch_fits_signed(rel, 25))
 		return VP_E_REACH;
 	st_wide(buf, thumb2_set_imm25(op, rel));
 	*len_ret = WIDE;

@@ -163,7 +163,7 @@ int thumb2_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t
 		return VP_E_REACH;
 	if (row->value == REL)
 		v -= p.v;
-	if (row->sbits && !thumb2_fits_signed(v, row->sbits))
+	if (row->sbits && !arch_fits_signed(v, row->sbits))
 		return VP_E_REACH;
 	store(row, loc, v);
 	return VP_OK;

@@ -30,12 +30,6 @@ int thumb2_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
 int thumb2_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 		struct arch_xlate *ret);
 
-/* True when v, taken as signed, fits into that many bits. */
-static inline bool thumb2_fits_signed(uint64_t v, unsigned bits)
-{
-	return v + (1ull << (bits - 1)) < 1ull << bits;
-}
-
 /*
  * The 25-bit displacement of B.W (T4), BL and BLX: S, imm10 | J1, J2, imm11, where J is I xor not S
  * (DDI 0406C, A8.8.18, A8.8.25). A 32-bit instruction is held with its first halfword on top.
