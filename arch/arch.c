@@ -34,3 +34,18 @@ const struct arch_ops *arch_by_elf(uint16_t elf_machine)
 			return tables[i];
 	return NULL;
 }
+
+const struct arch_reloc *arch_reloc_find(const struct arch_ops *ops, uint32_t type)
+{
+	for (const struct arch_reloc *row = ops->relocs; row->name; row++)
+		if (row->type == type)
+			return row;
+	return NULL;
+}
+
+const char *arch_reloc_name(const struct arch_ops *ops, uint32_t type)
+{
+	const struct arch_reloc *row = arch_reloc_find(ops, type);
+
+	return row ? row->name : NULL;
+}

@@ -99,6 +99,20 @@ struct arch_xlate {
 	bool user;       /* reachable from user mode in any way */
 };
 
+/* One relocation type. What stands below the name is the architecture's own affair. */
+struct arch_reloc {
+	uint16_t type;
+	bool branch;      /* of a direct branch or call, which a veneer may serve */
+	const char *name; /* as the ABI writes it */
+	uint8_t value;    /* what is computed */
+	uint8_t field;    /* where it goes */
+	uint8_t op;       /* how it is combined with what is there */
+	uint8_t shift;    /* its bits from here on */
+	uint8_t sbits;    /* a signed number of so many bits, */
+	uint8_t ubits;    /* or an unsigned one; 0: no check */
+	bool exact;       /* with a condition on its low bits */
+};
+
 struct arch_live; /* arch/poke.h */
 
 struct arch_ops {
@@ -133,13 +147,12 @@ struct arch_ops {
 	/*
 	 * Applies one ELF relocation at P to the bytes at loc (avail bytes left in the section).
 	 * sym is S, addend is A. VP_E_RELOC for a type that is not known, VP_E_REACH when the value
-	 * overflows (the caller may then try a veneer if reloc_is_branch), VP_E_RANGE when avail is too
+	 * overflows (the caller may then try a veneer if it is a branch's), VP_E_RANGE when avail is too
 	 * short or the bytes are misaligned for the type.
 	 */
 	int (*reloc)(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		     int64_t addend);
-	bool (*reloc_is_branch)(uint32_t type);
-	const char *(*reloc_name)(uint32_t type); /* NULL when unknown */
+	const struct arch_reloc *relocs; /* the types that it knows; the last one has no name */
 	/* Writes a veneer at `at` that jumps anywhere (to `to`) using only registers that the procedure
 	 * call standard lets a veneer use. */
 	int (*veneer)(uint8_t *buf, size_t len, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
@@ -159,6 +172,10 @@ struct arch_ops {
 	/* What may change under running CPUs. */
 	const struct arch_live *live;
 };
+
+/* The row of a relocation type; NULL when unknown. */
+const struct arch_reloc *arch_reloc_find(const struct arch_ops *ops, uint32_t type);
+const char *arch_reloc_name(const struct arch_ops *ops, uint32_t type);
 
 /* True when v, taken as signed, fits into that many bits. */
 static inline bool arch_fits_signed(uint64_t v, unsigned bits)

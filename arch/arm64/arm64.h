@@ -17,8 +17,7 @@ int arm64_decode(const uint8_t *buf, size_t len, vp_gva_t at, struct arch_insn *
 int arm64_entry(const uint8_t *buf, size_t len, vp_gva_t func, struct arch_entry *ret);
 int arm64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		int64_t addend);
-bool arm64_reloc_is_branch(uint32_t type);
-const char *arm64_reloc_name(uint32_t type);
+extern const struct arch_reloc arm64_relocs[];
 int arm64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
 int arm64_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 	       struct arch_xlate *ret);

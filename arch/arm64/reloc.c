@@ -31,27 +31,20 @@ enum field {
 };
 
 /*
- * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero
- * is no check. Its bits from `shift` on go into the field; the ones below must be zero (`align`)
- * or are somebody else's.
+ * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero is
+ * no check. Its bits from `shift` on go into the field; the ones below must be zero (`exact`) or are
+ * somebody else's.
+ *
+ * A veneer serves the two that a linker may give one (AAELF64 5.7.9).
  */
-struct row {
-	uint16_t type;
-	uint8_t value;
-	uint8_t field;
-	uint8_t shift;
-	uint8_t sbits;
-	uint8_t ubits;
-	bool align;
-	const char *name;
-};
-
-#define ROW(type, value, field, shift, sbits, ubits, align, name)                 \
-	{                                                                         \
-		type, value, field, shift, sbits, ubits, align, "R_AARCH64_" name \
+#define ROW(t, v, f, s, sb, ub, align, n)                                               \
+	{                                                                               \
+		.type = (t), .value = (v), .field = (f), .shift = (s), .sbits = (sb),   \
+		.ubits = (ub), .exact = (align), .branch = (v) == PREL && (f) == IMM26, \
+		.name = "R_AARCH64_" n                                                  \
 	}
 
-static const struct row rows[] = {
+const struct arch_reloc arm64_relocs[] = {
 	ROW(0, NONE, 0, 0, 0, 0, false, "NONE"),
 	ROW(256, NONE, 0, 0, 0, 0, false, "NONE"), /* withdrawn, still read as NONE */
 	ROW(257, ABS, DATA64, 0, 0, 0, false, "ABS64"),
@@ -96,32 +89,10 @@ static const struct row rows[] = {
 	ROW(309, REFUSED, 0, 0, 0, 0, false, "GOT_LD_PREL19"),
 	ROW(311, REFUSED, 0, 0, 0, 0, false, "ADR_GOT_PAGE"),
 	ROW(312, REFUSED, 0, 0, 0, 0, false, "LD64_GOT_LO12_NC"),
+	{.name = NULL},
 };
 
-static const struct row *find(uint32_t type)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
-}
-
-const char *arm64_reloc_name(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row ? row->name : NULL;
-}
-
-/* A veneer serves the two that a linker may give one (AAELF64 5.7.9). */
-bool arm64_reloc_is_branch(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row && row->field == IMM26 && row->value == PREL;
-}
-
-static bool holds(const struct row *row, uint64_t v)
+static bool holds(const struct arch_reloc *row, uint64_t v)
 {
 	if (row->sbits)
 		return arch_fits_signed(v, row->sbits);
@@ -146,7 +117,7 @@ static uint32_t movnz(uint32_t insn, uint64_t v, unsigned shift)
 	return put(insn, v >> shift, 5, 16);
 }
 
-static uint32_t insert(const struct row *row, uint32_t insn, uint64_t v)
+static uint32_t insert(const struct arch_reloc *row, uint32_t insn, uint64_t v)
 {
 	switch ((enum field)row->field) {
 	case IMM26:
@@ -172,7 +143,8 @@ static uint32_t insert(const struct row *row, uint32_t insn, uint64_t v)
  * Cortex-A53 erratum 843419: an ADRP in the last two words of a page may give a wrong address.
  * As Linux does, take ADR instead where that reaches; the value is the same.
  */
-static bool adr_instead(const struct row *row, vp_gva_t p, uint64_t target_page, uint32_t *insn)
+static bool adr_instead(const struct arch_reloc *row, vp_gva_t p, uint64_t target_page,
+			uint32_t *insn)
 {
 	uint64_t rel = target_page - p.v;
 
@@ -182,7 +154,8 @@ static bool adr_instead(const struct row *row, vp_gva_t p, uint64_t target_page,
 	return true;
 }
 
-static void store(const struct row *row, uint8_t *loc, vp_gva_t p, uint64_t target, uint64_t v)
+static void store(const struct arch_reloc *row, uint8_t *loc, vp_gva_t p, uint64_t target,
+		  uint64_t v)
 {
 	uint32_t insn;
 
@@ -206,7 +179,7 @@ static void store(const struct row *row, uint8_t *loc, vp_gva_t p, uint64_t targ
 
 int arm64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym, int64_t addend)
 {
-	const struct row *row = find(type);
+	const struct arch_reloc *row = arch_reloc_find(&arch_arm64_ops, type);
 	uint64_t target = sym + (uint64_t)addend;
 	uint64_t v = target;
 
@@ -222,7 +195,7 @@ int arm64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t 
 		v = target - p.v;
 	else if (row->value == PAGE)
 		v = (target & ~0xfffull) - (p.v & ~0xfffull);
-	if (row->align && (v & ((1ull << row->shift) - 1)))
+	if (row->exact && (v & ((1ull << row->shift) - 1)))
 		return VP_E_RANGE;
 	if (!holds(row, v))
 		return VP_E_REACH;

@@ -30,28 +30,21 @@ enum field {
 };
 
 /*
- * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero
- * is no check. Then its bits from `shift` on go into the field. With `adjust`, 0x8000 is added
- * first: the part is meant to be completed by a signed low half (#ha and its kin).
+ * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero is
+ * no check. Then its bits from `shift` on go into the field. With `exact`, 0x8000 is added first: the
+ * part is meant to be completed by a signed low half (#ha and its kin).
+ *
+ * No veneer for REL14: the condition would have to come along into the veneer's caller.
  */
-struct row {
-	uint8_t type;
-	uint8_t value;
-	uint8_t field;
-	uint8_t shift;
-	uint8_t sbits;
-	uint8_t ubits;
-	bool adjust;
-	const char *name;
-};
-
-#define ROW(type, value, field, shift, sbits, ubits, adjust, name)               \
-	{                                                                        \
-		type, value, field, shift, sbits, ubits, adjust, "R_PPC64_" name \
+#define ROW(t, v, f, s, sb, ub, adjust, n)                                              \
+	{                                                                               \
+		.type = (t), .value = (v), .field = (f), .shift = (s), .sbits = (sb),   \
+		.ubits = (ub), .exact = (adjust), .branch = (v) == REL && (f) == LOW24, \
+		.name = "R_PPC64_" n                                                    \
 	}
 #define REFUSE(type, name) ROW(type, REFUSED, 0, 0, 0, 0, false, name)
 
-static const struct row rows[] = {
+const struct arch_reloc ppc64le_relocs[] = {
 	ROW(0, NONE, 0, 0, 0, 0, false, "NONE"),
 	ROW(1, ABS, DATA32, 0, 0, 32, false, "ADDR32"),
 	REFUSE(2, "ADDR24"),
@@ -102,39 +95,17 @@ static const struct row rows[] = {
 	ROW(250, REL, HALF16, 0, 0, 0, false, "REL16_LO"),
 	ROW(251, REL, HALF16, 16, 32, 0, false, "REL16_HI"),
 	ROW(252, REL, HALF16, 16, 32, 0, true, "REL16_HA"),
+	{.name = NULL},
 };
 
-static const struct row *find(uint32_t type)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
-}
-
-const char *ppc64le_reloc_name(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row ? row->name : NULL;
-}
-
-/* Not REL14: the condition would have to come along into the veneer's caller. */
-bool ppc64le_reloc_is_branch(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row && row->field == LOW24 && row->value == REL;
-}
-
-static bool holds(const struct row *row, uint64_t v)
+static bool holds(const struct arch_reloc *row, uint64_t v)
 {
 	if (row->sbits)
 		return arch_fits_signed(v, row->sbits);
 	return !row->ubits || v >> row->ubits == 0;
 }
 
-static unsigned size_of(const struct row *row)
+static unsigned size_of(const struct arch_reloc *row)
 {
 	switch ((enum field)row->field) {
 	case DATA16:
@@ -150,7 +121,7 @@ static unsigned size_of(const struct row *row)
 }
 
 /* What the ABI fixes of place and value, so that no bit is lost without a word. */
-static bool in_step(const struct row *row, vp_gva_t p, uint64_t v)
+static bool in_step(const struct arch_reloc *row, vp_gva_t p, uint64_t v)
 {
 	switch ((enum field)row->field) {
 	case HALF16:
@@ -171,7 +142,7 @@ static void put(uint8_t *loc, uint32_t mask, uint64_t v)
 	vp_st32(loc, (vp_ld32(loc) & ~mask) | ((uint32_t)v & mask));
 }
 
-static void store(const struct row *row, uint8_t *loc, uint64_t v)
+static void store(const struct arch_reloc *row, uint8_t *loc, uint64_t v)
 {
 	switch ((enum field)row->field) {
 	case DATA16:
@@ -203,7 +174,7 @@ static void store(const struct row *row, uint8_t *loc, uint64_t v)
 int ppc64le_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		  int64_t addend)
 {
-	const struct row *row = find(type);
+	const struct arch_reloc *row = arch_reloc_find(&arch_ppc64le_ops, type);
 	uint64_t v = sym + (uint64_t)addend;
 
 	if (!row || row->value == REFUSED)
@@ -216,7 +187,7 @@ int ppc64le_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_
 		v -= p.v;
 	if (!in_step(row, p, v))
 		return VP_E_RANGE;
-	if (row->adjust)
+	if (row->exact)
 		v += 0x8000;
 	if (!holds(row, v))
 		return VP_E_REACH;

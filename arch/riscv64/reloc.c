@@ -48,26 +48,20 @@ enum op { SET, ADD, SUB };
  * is no check. HI20 in place of sbits is what a rounded upper part reaches. With `even` bit 0,
  * which the field has no room for, must be zero.
  */
-struct row {
-	uint8_t type;
-	uint8_t value;
-	uint8_t field;
-	uint8_t op;
-	uint8_t sbits;
-	uint8_t ubits;
-	bool even;
-	const char *name;
-};
 
 #define HI20 255
 
-#define ROW(type, value, field, op, sbits, ubits, even, name)               \
-	{                                                                   \
-		type, value, field, op, sbits, ubits, even, "R_RISCV_" name \
+/* Jumps and calls to a function may clobber t2 on the way. c.j is no call's instruction, and hardly a veneer
+ * lies within its 2 KiB. */
+#define ROW(t, v, f, o, sb, ub, even, n)                                                          \
+	{                                                                                         \
+		.type = (t), .value = (v), .field = (f), .op = (o), .sbits = (sb), .ubits = (ub), \
+		.exact = (even), .branch = (v) == PREL && ((f) == JTYPE || (f) == UITYPE),        \
+		.name = "R_RISCV_" n                                                              \
 	}
 #define REFUSE(type, name) ROW(type, REFUSED, 0, 0, 0, 0, false, name)
 
-static const struct row rows[] = {
+const struct arch_reloc riscv64_relocs[] = {
 	ROW(0, NONE, 0, 0, 0, 0, false, "NONE"),
 	ROW(1, ABS, DATA32, SET, 0, 32, false, "32"),
 	ROW(2, ABS, DATA64, SET, 0, 0, false, "64"),
@@ -110,33 +104,10 @@ static const struct row rows[] = {
 	ROW(59, PREL, DATA32, SET, 32, 0, false, "PLT32"),
 	REFUSE(60, "SET_ULEB128"),
 	REFUSE(61, "SUB_ULEB128"),
+	{.name = NULL},
 };
 
-static const struct row *find(uint32_t type)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
-}
-
-const char *riscv64_reloc_name(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row ? row->name : NULL;
-}
-
-/* Jumps and calls to a function, which may clobber t2 on the way. c.j is no call's instruction, and
- * hardly a veneer lies within its 2 KiB. */
-bool riscv64_reloc_is_branch(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row && row->value == PREL && (row->field == JTYPE || row->field == UITYPE);
-}
-
-static bool holds(const struct row *row, uint64_t v)
+static bool holds(const struct arch_reloc *row, uint64_t v)
 {
 	if (row->sbits == HI20)
 		return riscv64_fits_hi20(v);
@@ -163,7 +134,7 @@ static size_t size_of(enum field field)
 	}
 }
 
-static uint64_t combine(const struct row *row, uint64_t old, uint64_t v)
+static uint64_t combine(const struct arch_reloc *row, uint64_t old, uint64_t v)
 {
 	return row->op == ADD ? old + v : row->op == SUB ? old - v : v;
 }
@@ -206,7 +177,7 @@ static uint32_t imm_s(uint64_t v)
 	return riscv64_bits(v, 5, 7, 25) | riscv64_bits(v, 0, 5, 7);
 }
 
-static void store(const struct row *row, uint8_t *loc, uint64_t v)
+static void store(const struct arch_reloc *row, uint8_t *loc, uint64_t v)
 {
 	switch ((enum field)row->field) {
 	case DATA8:
@@ -280,7 +251,7 @@ static int check_padding(const uint8_t *loc, size_t avail, vp_gva_t p, int64_t a
 int riscv64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		  int64_t addend)
 {
-	const struct row *row = find(type);
+	const struct arch_reloc *row = arch_reloc_find(&arch_riscv64_ops, type);
 	uint64_t v = sym + (uint64_t)addend;
 
 	if (!row || row->value == REFUSED)
@@ -295,7 +266,7 @@ int riscv64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_
 		return VP_E_RANGE;
 	if (row->value == PREL)
 		v -= p.v;
-	if (row->even && (v & 1))
+	if (row->exact && (v & 1))
 		return VP_E_RANGE;
 	if (!holds(row, v))
 		return VP_E_REACH;

@@ -17,8 +17,7 @@ int riscv64_decode(const uint8_t *buf, size_t len, vp_gva_t at, struct arch_insn
 int riscv64_entry(const uint8_t *buf, size_t len, vp_gva_t func, struct arch_entry *ret);
 int riscv64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		  int64_t addend);
-bool riscv64_reloc_is_branch(uint32_t type);
-const char *riscv64_reloc_name(uint32_t type);
+extern const struct arch_reloc riscv64_relocs[];
 int riscv64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
 int riscv64_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 		 struct arch_xlate *ret);

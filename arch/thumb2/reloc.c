@@ -27,22 +27,16 @@ enum field {
 };
 
 /* Bits from `shift` on of a value that is a signed number of `sbits` bits; zero is no check. */
-struct row {
-	uint8_t type;
-	uint8_t value;
-	uint8_t field;
-	uint8_t shift;
-	uint8_t sbits;
-	const char *name;
-};
 
-#define ROW(type, value, field, shift, sbits, name)             \
-	{                                                       \
-		type, value, field, shift, sbits, "R_ARM_" name \
+/* No veneer for JUMP19: the condition would have to come along into the veneer. */
+#define ROW(t, v, f, s, sb, n)                                                        \
+	{                                                                             \
+		.type = (t), .value = (v), .field = (f), .shift = (s), .sbits = (sb), \
+		.branch = (v) == REL && (f) == IMM25, .name = "R_ARM_" n              \
 	}
 #define REFUSE(type, name) ROW(type, REFUSED, 0, 0, 0, name)
 
-static const struct row rows[] = {
+const struct arch_reloc thumb2_relocs[] = {
 	ROW(0, NONE, 0, 0, 0, "NONE"),
 	REFUSE(1, "PC24"),
 	ROW(2, ABS, DATA32, 0, 0, "ABS32"),
@@ -69,30 +63,8 @@ static const struct row rows[] = {
 	REFUSE(96, "GOT_PREL"),
 	REFUSE(102, "THM_JUMP11"),
 	REFUSE(103, "THM_JUMP8"),
+	{.name = NULL},
 };
-
-static const struct row *find(uint32_t type)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
-}
-
-const char *thumb2_reloc_name(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row ? row->name : NULL;
-}
-
-/* Not JUMP19: the condition would have to come along into the veneer. */
-bool thumb2_reloc_is_branch(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row && row->field == IMM25 && row->value == REL;
-}
 
 /* S, imm6 | J1, J2, imm11, without the inversion of the longer form (DDI 0406C, A8.8.18, T3). */
 static uint32_t set_imm21(uint32_t insn, uint64_t v)
@@ -111,7 +83,7 @@ static uint32_t set_imm16(uint32_t insn, uint64_t v)
 	       (uint32_t)(v >> 8 & 7) << 12 | (uint32_t)(v & 0xff);
 }
 
-static void store(const struct row *row, uint8_t *loc, uint64_t v)
+static void store(const struct arch_reloc *row, uint8_t *loc, uint64_t v)
 {
 	uint32_t insn = (uint32_t)vp_ld16(loc) << 16 | vp_ld16(loc + 2);
 
@@ -140,7 +112,7 @@ static void store(const struct row *row, uint8_t *loc, uint64_t v)
  * What is named must lie inside 4 GiB, counted before anything wraps. A branch's addend holds the
  * distance from P to PC, -4, so that what it names is 4 further on.
  */
-static bool is_address(const struct row *row, uint64_t target)
+static bool is_address(const struct arch_reloc *row, uint64_t target)
 {
 	if (row->field == IMM25 || row->field == IMM21)
 		target += 4;
@@ -150,7 +122,7 @@ static bool is_address(const struct row *row, uint64_t target)
 int thumb2_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		 int64_t addend)
 {
-	const struct row *row = find(type);
+	const struct arch_reloc *row = arch_reloc_find(&arch_thumb2_ops, type);
 	uint64_t v = sym + (uint64_t)addend;
 
 	if (!row || row->value == REFUSED)

@@ -18,59 +18,37 @@ enum value {
 	REFUSED,
 };
 
-struct row {
-	uint8_t type;
-	uint8_t value;
-	uint8_t bytes;
-	bool branch;
-	const char *name;
-};
+/* field: the bytes that are stored. */
+#define ROW(t, v, bytes, is_branch, n)                                              \
+	{                                                                           \
+		.type = (t), .value = (v), .field = (bytes), .branch = (is_branch), \
+		.name = "R_X86_64_" n                                               \
+	}
 
-static const struct row rows[] = {
-	{0, NONE, 0, false, "R_X86_64_NONE"},
-	{1, ABS_UNSIGNED, 8, false, "R_X86_64_64"},
-	{2, PC, 4, false, "R_X86_64_PC32"},
+const struct arch_reloc x86_64_relocs[] = {
+	ROW(0, NONE, 0, false, "NONE"),
+	ROW(1, ABS_UNSIGNED, 8, false, "64"),
+	ROW(2, PC, 4, false, "PC32"),
 	/* gcc and gas put it on call and jmp; without PLT it is PC32 (psABI 4.4.1, note). */
-	{4, PC, 4, true, "R_X86_64_PLT32"},
-	{9, REFUSED, 4, false, "R_X86_64_GOTPCREL"},
-	{10, ABS_UNSIGNED, 4, false, "R_X86_64_32"},
-	{11, ABS_SIGNED, 4, false, "R_X86_64_32S"},
-	{12, ABS_UNSIGNED, 2, false, "R_X86_64_16"},
-	{13, PC, 2, false, "R_X86_64_PC16"},
-	{14, ABS_SIGNED, 1, false, "R_X86_64_8"},
-	{15, PC, 1, false, "R_X86_64_PC8"},
-	{24, PC, 8, false, "R_X86_64_PC64"},
-	{25, REFUSED, 8, false, "R_X86_64_GOTOFF64"},
-	{26, REFUSED, 4, false, "R_X86_64_GOTPC32"},
-	{41, REFUSED, 4, false, "R_X86_64_GOTPCRELX"},
-	{42, REFUSED, 4, false, "R_X86_64_REX_GOTPCRELX"},
+	ROW(4, PC, 4, true, "PLT32"),
+	ROW(9, REFUSED, 4, false, "GOTPCREL"),
+	ROW(10, ABS_UNSIGNED, 4, false, "32"),
+	ROW(11, ABS_SIGNED, 4, false, "32S"),
+	ROW(12, ABS_UNSIGNED, 2, false, "16"),
+	ROW(13, PC, 2, false, "PC16"),
+	ROW(14, ABS_SIGNED, 1, false, "8"),
+	ROW(15, PC, 1, false, "PC8"),
+	ROW(24, PC, 8, false, "PC64"),
+	ROW(25, REFUSED, 8, false, "GOTOFF64"),
+	ROW(26, REFUSED, 4, false, "GOTPC32"),
+	ROW(41, REFUSED, 4, false, "GOTPCRELX"),
+	ROW(42, REFUSED, 4, false, "REX_GOTPCRELX"),
+	{.name = NULL},
 };
 
-static const struct row *find(uint32_t type)
+static bool holds(uint64_t v, const struct arch_reloc *row)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
-}
-
-const char *x86_64_reloc_name(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row ? row->name : NULL;
-}
-
-bool x86_64_reloc_is_branch(uint32_t type)
-{
-	const struct row *row = find(type);
-
-	return row && row->branch;
-}
-
-static bool holds(uint64_t v, const struct row *row)
-{
-	unsigned bits = 8u * row->bytes;
+	unsigned bits = 8u * row->field;
 
 	if (bits == 64)
 		return true;
@@ -82,20 +60,20 @@ static bool holds(uint64_t v, const struct row *row)
 int x86_64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t sym,
 		 int64_t addend)
 {
-	const struct row *row = find(type);
+	const struct arch_reloc *row = arch_reloc_find(&arch_x86_64_ops, type);
 	uint64_t v = sym + (uint64_t)addend;
 
 	if (!row || row->value == REFUSED)
 		return VP_E_RELOC;
 	if (row->value == NONE)
 		return VP_OK;
-	if (avail < row->bytes)
+	if (avail < row->field)
 		return VP_E_RANGE;
 	if (row->value == PC)
 		v -= p.v;
 	if (!holds(v, row))
 		return VP_E_REACH;
-	for (unsigned i = 0; i < row->bytes; i++)
+	for (unsigned i = 0; i < row->field; i++)
 		loc[i] = (uint8_t)(v >> (8 * i));
 	return VP_OK;
 }

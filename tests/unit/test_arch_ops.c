@@ -44,8 +44,7 @@ static void test_every_slot_of_every_table_is_filled(void **state)
 		assert_non_null(a->decode);
 		assert_non_null(a->entry);
 		assert_non_null(a->reloc);
-		assert_non_null(a->reloc_is_branch);
-		assert_non_null(a->reloc_name);
+		assert_non_null(a->relocs);
 		assert_non_null(a->veneer);
 		assert_non_null(a->mmu_from_regs);
 		assert_non_null(a->walk);
@@ -176,18 +175,18 @@ static void test_reloc_names_and_kinds_agree_with_reloc(void **state)
 
 			/* Without a byte to write, only a type that writes nothing succeeds. */
 			assert_true(r == VP_OK || r == VP_E_RANGE || r == VP_E_RELOC);
-			if (!a->reloc_name(type)) {
+			if (!arch_reloc_name(a, type)) {
 				assert_int_equal(r, VP_E_RELOC);
-				assert_false(a->reloc_is_branch(type));
+				assert_null(arch_reloc_find(a, type));
 				continue;
 			}
 			named++;
-			branches += a->reloc_is_branch(type);
-			assert_memory_equal(a->reloc_name(type), "R_", 2);
+			branches += arch_reloc_find(a, type)->branch;
+			assert_memory_equal(arch_reloc_name(a, type), "R_", 2);
 		}
 		assert_true(named > 10);
 		assert_int_equal(branches, of_branches[a->id]);
-		assert_null(a->reloc_name(UINT32_MAX));
+		assert_null(arch_reloc_name(a, UINT32_MAX));
 		assert_int_equal(a->reloc(NULL, 0, UINT32_MAX, vp_gva(at), 0, 0), VP_E_RELOC);
 	}
 }

@@ -117,7 +117,7 @@ static void write_sources(struct link *l)
 		l->sym[k] = (symbol_of(row, BASE + 4 * k, (unsigned)(k % EACH)) & UINT32_MAX) | 1;
 		put(l->in + 4 * k, row);
 		fprintf(text, ".short %#x, %#x\n.reloc %zu, %s, s%zu\n", vp_ld16(l->in + 4 * k),
-			vp_ld16(l->in + 4 * k + 2), 4 * k, ops()->reloc_name(row->type), k);
+			vp_ld16(l->in + 4 * k + 2), 4 * k, arch_reloc_name(ops(), row->type), k);
 		fprintf(syms, ".globl s%zu\n.type s%zu, %%function\ns%zu = %#" PRIx64 "\n", k, k, k,
 			l->sym[k]);
 	}
@@ -167,8 +167,8 @@ static void test_relocations_give_the_bytes_that_ld_gives(void **state)
 			continue;
 		}
 		if (r != VP_OK || memcmp(l->in + 4 * k, l->out + 4 * k, 4))
-			print_message("%s: case %zu: %d\n", ops()->reloc_name(row->type), k % EACH,
-				      r);
+			print_message("%s: case %zu: %d\n", arch_reloc_name(ops(), row->type),
+				      k % EACH, r);
 		assert_int_equal(r, VP_OK);
 		assert_memory_equal(l->in + 4 * k, l->out + 4 * k, 4);
 	}
@@ -232,7 +232,7 @@ static void test_fields_of_arm_code_and_a_got_are_refused_by_name(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		assert_non_null(ops()->reloc_name(types[i]));
+		assert_non_null(arch_reloc_name(ops(), types[i]));
 		assert_int_equal(ops()->reloc(loc, 4, types[i], vp_gva(0), 0, 0), VP_E_RELOC);
 	}
 }

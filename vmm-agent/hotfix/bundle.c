@@ -67,9 +67,11 @@ int hf_read_file(const char *path, struct diag *diag, uint8_t **buf_ret, size_t 
 
 bool bundle_may_veneer(const struct hf_bundle *b, const struct obj_rela *rela)
 {
+	const struct arch_reloc *row = arch_reloc_find(b->info.arch, rela->type);
+
 	/* A bias in the addend (x86) or a branch into the middle of something: not a veneer's work. */
-	return rela->addend == 0 && b->obj.symbol[rela->sym].shndx == SHN_UNDEF &&
-	       b->info.arch->reloc_is_branch(rela->type);
+	return rela->addend == 0 && b->obj.symbol[rela->sym].shndx == SHN_UNDEF && row &&
+	       row->branch;
 }
 
 /* Every section must be one that a bundle carries: what was dropped must not be there again. */

@@ -127,7 +127,7 @@ static int make_veneer(struct link *l, unsigned index, uint64_t to, uint64_t *re
 
 static int explain(const struct link *l, int err, const struct place *p, struct diag *diag)
 {
-	const char *type = l->b->info.arch->reloc_name(p->rela.type);
+	const char *type = arch_reloc_name(l->b->info.arch, p->rela.type);
 	const char *what = err == VP_E_RELOC   ? "vpatch does not know this relocation"
 			   : err == VP_E_REACH ? "the target is out of reach"
 					       : "the place is not one for this relocation";
