@@ -45,14 +45,14 @@ enum op { SET, ADD, SUB };
 
 /*
  * The value is checked to be a signed number of `sbits` bits, or an unsigned one of `ubits`; zero
- * is no check. HI20 in place of sbits is what a rounded upper part reaches. With `even` bit 0,
+ * is no check. HI20 in place of sbits is what a rounded upper part reaches. With `exact` bit 0,
  * which the field has no room for, must be zero.
+ *
+ * A veneer serves jumps and calls to a function, which may clobber t2 on the way; c.j is no call's
+ * instruction, and hardly a veneer lies within its 2 KiB.
  */
-
 #define HI20 255
 
-/* Jumps and calls to a function may clobber t2 on the way. c.j is no call's instruction, and hardly a veneer
- * lies within its 2 KiB. */
 #define ROW(t, v, f, o, sb, ub, even, n)                                                          \
 	{                                                                                         \
 		.type = (t), .value = (v), .field = (f), .op = (o), .sbits = (sb), .ubits = (ub), \

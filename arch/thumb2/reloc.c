@@ -26,9 +26,11 @@ enum field {
 	IMM16,  /* MOVW, MOVT */
 };
 
-/* Bits from `shift` on of a value that is a signed number of `sbits` bits; zero is no check. */
-
-/* No veneer for JUMP19: the condition would have to come along into the veneer. */
+/*
+ * Bits from `shift` on of a value that is a signed number of `sbits` bits; zero is no check.
+ *
+ * No veneer for JUMP19: the condition would have to come along into the veneer.
+ */
 #define ROW(t, v, f, s, sb, n)                                                        \
 	{                                                                             \
 		.type = (t), .value = (v), .field = (f), .shift = (s), .sbits = (sb), \
