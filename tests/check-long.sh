@@ -7,7 +7,7 @@ STAGES=1
 prepare 'build demo arm64 check fuzz' "$@"
 export SCALE=${SCALE:-8} FUZZ_SECONDS=${FUZZ_SECONDS:-20}
 
-row build 600 make -j"$(nproc)" all tools O="$O"
+row build 600 make -j"$(nproc)" all tools vmm O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do
   row "fetch/$arch" 600 tests/linux/fetch.sh "$arch"
   for f in tests/linux/row_*.sh; do
