@@ -58,6 +58,20 @@ static bool on_path(const char *name)
 }
 
 /* options follow "server=on,wait=off" of the monitor's socket. */
+/* There is a moment between bind and listen, in which a client is refused: proc_net(5), __SO_ACCEPTCON. */
+static bool listens(const char *path)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	char line[256];
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, path) && strstr(line, " 00010000 ");
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static void vm_start(struct vm *vm, const char *options)
 {
 	char chardev[200], monitor[100];
@@ -75,7 +89,7 @@ static void vm_start(struct vm *vm, const char *options)
 		       chardev, "-mon", monitor, (char *)NULL);
 		_exit(127);
 	}
-	for (i = 0; i < 500 && access(vm->path, F_OK) < 0; i++)
+	for (i = 0; i < 500 && !listens(vm->path); i++)
 		nap(20);
 }
 
