@@ -6,6 +6,7 @@
 #include "protocol/bytes.h"
 
 #define LITERAL_LEN 8u
+#define WORD_LEN    4u
 #define NO_STAGE    "the architecture has no such stage for a site of this length"
 
 struct make {
@@ -115,7 +116,7 @@ static int make_word(struct make *m)
 	return r;
 }
 
-/* The first of these may begin as one with the others' ends as they are. */
+/* Whether one store may lead from the one state of the site to the other. */
 static int check_stage(struct make *m, const uint8_t *from, const uint8_t *to)
 {
 	const struct arch_live *live = m->ops->live;
@@ -216,9 +217,7 @@ static int make_skip(struct make *m)
 static int make_literal(struct make *m)
 {
 	const struct arch_poke_ask *a = m->ask;
-	/* Whatever is no nop may load it: `jalr` decodes as OTHER. */
-	bool on = m->to.kind == ARCH_INSN_CALL || m->to.kind == ARCH_INSN_BRANCH ||
-		  m->to.kind == ARCH_INSN_OTHER;
+	bool on = m->to.kind != ARCH_INSN_NOP; /* whatever else is there may load it */
 	int r = VP_OK;
 
 	if (a->literal.v == 0)
@@ -305,6 +304,29 @@ int arch_poke(const struct arch_ops *ops, const struct arch_poke_ask *ask, struc
 	if (r == VP_OK)
 		*ret = m.p;
 	return r;
+}
+
+bool arch_live_word(vp_gva_t at, const uint8_t *before, const uint8_t *after, unsigned len,
+		    bool (*listed)(uint32_t insn), const char *why_not, const char **why)
+{
+	if (len != WORD_LEN || at.v % WORD_LEN) {
+		*why = "the site is not one aligned word";
+		return false;
+	}
+	if (vp_ld32(before) == vp_ld32(after) ||
+	    (listed(vp_ld32(before)) && listed(vp_ld32(after))))
+		return true;
+	*why = why_not;
+	return false;
+}
+
+int arch_live_no_stage(uint8_t *buf, unsigned site_len, enum vp_discipline d, unsigned *len_ret)
+{
+	(void)buf;
+	(void)site_len;
+	(void)d;
+	(void)len_ret;
+	return VP_E_UNSUPPORTED;
 }
 
 void arch_poke_text(const struct arch_poke *p, unsigned n, uint8_t *buf)

@@ -89,6 +89,14 @@ struct arch_live {
 };
 
 /*
+ * For architectures whose instructions are aligned words: store() by a list of those that may become each
+ * other, which why_not names; and stage() of those that have none.
+ */
+bool arch_live_word(vp_gva_t at, const uint8_t *before, const uint8_t *after, unsigned len,
+		    bool (*listed)(uint32_t insn), const char *why_not, const char **why);
+int arch_live_no_stage(uint8_t *buf, unsigned site_len, enum vp_discipline d, unsigned *len_ret);
+
+/*
  * The program of an edit. VP_E_DISCIPLINE where the discipline that was asked for is not right, and *why
  * is the reason. Without one, stop always is: *why then says why nothing less is, "" where something is.
  * VP_E_RANGE for a site that cannot be.

@@ -37,16 +37,11 @@ static bool listed(uint32_t insn)
 static bool store(vp_gva_t at, const uint8_t *before, const uint8_t *after, unsigned len,
 		  const char **why)
 {
-	if (len != WORD || at.v % WORD) {
-		*why = "the site is not one aligned word";
-		return false;
-	}
-	if (vp_ld32(before) == vp_ld32(after) ||
-	    (listed(vp_ld32(before)) && listed(vp_ld32(after))))
-		return true;
-	*why = "not both instructions are among B, BL, BRK, HVC, ISB, NOP, SMC and SVC, which alone may "
-	       "become each other under running CPUs (Arm ARM DDI 0487, B2.2.5)";
-	return false;
+	return arch_live_word(
+		at, before, after, len, listed,
+		"not both instructions are among B, BL, BRK, HVC, ISB, NOP, SMC and SVC, which alone may "
+		"become each other under running CPUs (Arm ARM DDI 0487, B2.2.5)",
+		why);
 }
 
 static int stage(uint8_t *buf, unsigned site_len, enum vp_discipline d, unsigned *len_ret)

@@ -6,7 +6,6 @@
  */
 #include "arch/poke.h"
 #include "arch/ppc64le/ppc64le.h"
-#include "protocol/bytes.h"
 
 #define WORD 4
 
@@ -22,26 +21,11 @@ static bool listed(uint32_t insn)
 static bool store(vp_gva_t at, const uint8_t *before, const uint8_t *after, unsigned len,
 		  const char **why)
 {
-	if (len != WORD || at.v % WORD) {
-		*why = "the site is not one aligned word";
-		return false;
-	}
-	if (vp_ld32(before) == vp_ld32(after) ||
-	    (listed(vp_ld32(before)) && listed(vp_ld32(after))))
-		return true;
-	*why = "not both instructions are I-form branches or the preferred no-op, which alone may become "
-	       "each other under running CPUs (Power ISA, Book II)";
-	return false;
-}
-
-/* A trap is not of the patch class. */
-static int stage(uint8_t *buf, unsigned site_len, enum vp_discipline d, unsigned *len_ret)
-{
-	(void)buf;
-	(void)site_len;
-	(void)d;
-	(void)len_ret;
-	return VP_E_UNSUPPORTED;
+	return arch_live_word(
+		at, before, after, len, listed,
+		"not both instructions are I-form branches or the preferred no-op, which alone may become "
+		"each other under running CPUs (Power ISA, Book II)",
+		why);
 }
 
 const struct arch_live ppc64le_live = {
@@ -49,5 +33,5 @@ const struct arch_live ppc64le_live = {
 	.source = "Power ISA, Book II, Concurrent Modification and Execution of Instructions",
 	.store = store,
 	.word = WORD,
-	.stage = stage,
+	.stage = arch_live_no_stage, /* a trap is not of the patch class */
 };

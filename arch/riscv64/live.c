@@ -9,7 +9,6 @@
  */
 #include "arch/poke.h"
 #include "arch/riscv64/riscv64.h"
-#include "protocol/bytes.h"
 
 #define WORD 4
 
@@ -26,25 +25,8 @@ static bool listed(uint32_t insn)
 static bool store(vp_gva_t at, const uint8_t *before, const uint8_t *after, unsigned len,
 		  const char **why)
 {
-	if (len != WORD || at.v % WORD) {
-		*why = "the site is not one aligned word, so that a hart may fetch half of it old and "
-		       "half of it new";
-		return false;
-	}
-	if (vp_ld32(before) == vp_ld32(after) ||
-	    (listed(vp_ld32(before)) && listed(vp_ld32(after))))
-		return true;
-	*why = "not both instructions are among nop, jal and jalr";
-	return false;
-}
-
-static int stage(uint8_t *buf, unsigned site_len, enum vp_discipline d, unsigned *len_ret)
-{
-	(void)buf;
-	(void)site_len;
-	(void)d;
-	(void)len_ret;
-	return VP_E_UNSUPPORTED;
+	return arch_live_word(at, before, after, len, listed,
+			      "not both instructions are among nop, jal and jalr", why);
 }
 
 const struct arch_live riscv64_live = {
@@ -52,5 +34,5 @@ const struct arch_live riscv64_live = {
 	.source = "RISC-V Profiles, Ziccif; RISC-V unprivileged ISA, Zifencei",
 	.store = store,
 	.word = WORD,
-	.stage = stage,
+	.stage = arch_live_no_stage,
 };

@@ -62,8 +62,8 @@ void dis_rmdir(const char *path)
 	rmdir(path);
 }
 
-/* x86 and ppc64le print bytes, Thumb halfwords, arm64 one word, riscv64 one word or halfwords: hex up to the tab, each group a
- * little-endian number. */
+/* x86 and ppc64le print bytes, Thumb halfwords, arm64 one word, riscv64 one word or halfwords: hex
+ * up to the tab, each group a little-endian number. */
 static bool parse_bytes(const char *s, struct dis_insn *insn)
 {
 	char *end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  *   change   verify: kernel, vCPUs, page walks, quiet words, every old byte
- *            area, then steps 0 .. n-1          the deadline is looked at ahead of each
+ *            area, then steps 0 .. n-1          the deadline is looked at ahead of each batch
  *            read back, sync
  *   undo     steps n-1 .. 0, then the area      what was begun, in the same hold
  *   repair   the same order, in a later hold    by what the bytes are, not by what was begun

@@ -16,8 +16,8 @@ struct mem_cache {
 
 struct mem_cache *mem_cache_create(struct vp_target *t)
 {
-	struct mem_cache *c =
-		malloc(sizeof(*c)); /* its pages are not touched before they are read */
+	/* Not zeroed: its pages are not touched before they are read. */
+	struct mem_cache *c = malloc(sizeof(*c));
 
 	if (c) {
 		c->t = t;
