@@ -100,12 +100,13 @@ static struct span site_span(const uint8_t *e)
 	return (struct span){vp_ld64(e + VP_SITE_OFF_AT), e[VP_SITE_OFF_LEN]};
 }
 
-/* Arenas and ledger space have them at the same offsets. */
+/* Arenas, ledger space and trap records have them at the same offsets. */
 static struct span area_span(const uint8_t *e)
 {
 	return (struct span){vp_ld64(e + VP_ARENA_OFF_AT), vp_ld64(e + VP_ARENA_OFF_LEN)};
 }
-_Static_assert(VP_ARENA_OFF_AT == VP_LEDGERS_OFF_AT && VP_ARENA_OFF_LEN == VP_LEDGERS_OFF_LEN,
+_Static_assert(VP_ARENA_OFF_AT == VP_LEDGERS_OFF_AT && VP_ARENA_OFF_LEN == VP_LEDGERS_OFF_LEN &&
+		       VP_ARENA_OFF_AT == VP_TRAPS_OFF_AT && VP_ARENA_OFF_LEN == VP_TRAPS_OFF_LEN,
 	       "area_span");
 
 /* Of ranges that ascend without overlapping, the first that does not end before `at`; n if none. */
@@ -259,6 +260,16 @@ static bool ledger_ok(const struct vp_sites *s, const uint8_t *e)
 	       vp_ld32(e + VP_LEDGERS_OFF_RESERVED) == 0;
 }
 
+static bool traps_ok(const struct vp_sites *s, const uint8_t *e)
+{
+	struct span x = area_span(e);
+
+	return aligned(x.at, VP_TRAP_RECORD) && aligned(x.len, VP_TRAP_RECORD) &&
+	       !(vp_ld32(e + VP_TRAPS_OFF_FLAGS) & ~(uint32_t)VP_TRAPS_FLAGS_KNOWN) &&
+	       vp_ld32(e + VP_TRAPS_OFF_RESERVED) == 0 && !hits(&s->sites, site_span, x) &&
+	       !hits(&s->arenas, area_span, x) && !hits(&s->ledgers, area_span, x);
+}
+
 static bool each(const struct vp_sites *s, const struct vp_sites_part *p,
 		 bool (*ok)(const struct vp_sites *s, const uint8_t *e))
 {
@@ -320,8 +331,8 @@ static bool part_ok(const uint8_t *buf, unsigned off, const struct bounds *b, ui
 
 static bool parts_ok(const uint8_t *buf, const struct bounds *b, struct vp_sites *s)
 {
-	const struct vp_sites_part *parts[] = {&s->sites, &s->names, &s->arenas, &s->dispatchers,
-					       &s->ledgers};
+	const struct vp_sites_part *parts[] = {&s->sites,       &s->names,   &s->arenas,
+					       &s->dispatchers, &s->ledgers, &s->traps};
 
 	if (!part_ok(buf, VP_SITES_OFF_SITES, b, VP_SITE_ENTRY, UINT32_MAX, &s->sites) ||
 	    !part_ok(buf, VP_SITES_OFF_NAMES, b, 1, UINT32_MAX, &s->names) ||
@@ -331,6 +342,10 @@ static bool parts_ok(const uint8_t *buf, const struct bounds *b, struct vp_sites
 		     VP_SITES_DISPATCHERS_MAX, &s->dispatchers) ||
 	    !part_ok(buf, VP_SITES_OFF_LEDGERS, b, VP_LEDGERS_ENTRY, VP_SITES_LEDGERS_MAX,
 		     &s->ledgers))
+		return false;
+	s->traps = (struct vp_sites_part){buf, 0, VP_TRAPS_ENTRY};
+	if (b->head_size >= VP_SITES_HEAD_TRAPS &&
+	    !part_ok(buf, VP_SITES_OFF_TRAPS, b, VP_TRAPS_ENTRY, VP_SITES_TRAPS_MAX, &s->traps))
 		return false;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		for (size_t j = 0; j < i; j++) {
@@ -413,6 +428,7 @@ int vp_sites_decode(const uint8_t *buf, size_t len, vp_gva_t self, struct vp_sit
 	/* Bisection is only for what ascends: order first, everything else by it. */
 	if (!ascending(&s, &s.sites, site_span) || !ascending(&s, &s.arenas, area_span) ||
 	    !ascending(&s, &s.ledgers, area_span) || !each(&s, &s.ledgers, ledger_ok) ||
+	    !ascending(&s, &s.traps, area_span) || !each(&s, &s.traps, traps_ok) ||
 	    !each(&s, &s.arenas, arena_ok) || !each(&s, &s.dispatchers, dispatcher_ok) ||
 	    !each(&s, &s.sites, site_ok) || !literals_ascend(&s))
 		return VP_E_SITES;
@@ -483,6 +499,18 @@ int vp_sites_ledger(const struct vp_sites *s, uint32_t i, struct vp_ledger_space
 	e = entry(&s->ledgers, i);
 	ret->at = vp_gva(vp_ld64(e + VP_LEDGERS_OFF_AT));
 	ret->len = vp_ld64(e + VP_LEDGERS_OFF_LEN);
+	return VP_OK;
+}
+
+int vp_sites_traps(const struct vp_sites *s, uint32_t i, struct vp_trap_space *ret)
+{
+	const uint8_t *e;
+
+	if (i >= s->traps.n)
+		return VP_E_RANGE;
+	e = entry(&s->traps, i);
+	ret->at = vp_gva(vp_ld64(e + VP_TRAPS_OFF_AT));
+	ret->len = vp_ld64(e + VP_TRAPS_OFF_LEN);
 	return VP_OK;
 }
 

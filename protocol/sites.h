@@ -18,7 +18,8 @@
  *     +152  arenas       |                                            |
  *     +168  dispatchers  |                                            |
  *     +184  ledgers      |                                            |
- *     +200               +--------------------------------------------+ head_size, or later
+ *     +200  traps        |  the sixth, where head_size is 216         |
+ *     head_size          +--------------------------------------------+
  *                        |  the parts, in any order, at multiples of  |
  *                        |  8 (names anywhere), with gaps if need be  |
  *     size-4 generation  +--------------------------------------------+ size
@@ -56,6 +57,7 @@ struct vp_sites {
 	struct vp_sites_part arenas;
 	struct vp_sites_part dispatchers;
 	struct vp_sites_part ledgers;
+	struct vp_sites_part traps;
 };
 
 struct vp_site {
@@ -93,6 +95,13 @@ struct vp_ledger_space {
 	uint64_t len;
 };
 
+/* Records of VP_TRAP_RECORD bytes: what whoever meets a trap at a site does instead. Its being there
+ * says that the guest's trap handler reads them. */
+struct vp_trap_space {
+	vp_gva_t at;
+	uint64_t len;
+};
+
 /* What the first VP_SITES_HEAD bytes say, before anything is believed. */
 struct vp_sites_peek {
 	vp_gva_t self;
@@ -125,6 +134,7 @@ int vp_sites_arena(const struct vp_sites *s, uint32_t i, struct vp_arena *ret) V
 int vp_sites_dispatcher(const struct vp_sites *s, uint32_t i,
 			struct vp_dispatcher *ret) VP_MUST_USE;
 int vp_sites_ledger(const struct vp_sites *s, uint32_t i, struct vp_ledger_space *ret) VP_MUST_USE;
+int vp_sites_traps(const struct vp_sites *s, uint32_t i, struct vp_trap_space *ret) VP_MUST_USE;
 
 /* The site that covers this address, by bisection. VP_E_NO_SITE if none does. */
 int vp_sites_find(const struct vp_sites *s, vp_gva_t at, uint32_t *ret) VP_MUST_USE;
@@ -136,7 +146,7 @@ int vp_sites_named(const struct vp_sites *s, const char *name, uint32_t *ret) VP
 /* ELF's e_machine of a VP_SITES_ARCH_*; 0 for anything else. */
 uint16_t vp_sites_machine(uint16_t arch);
 
-/* What to write. The arrays are the caller's; sites, arenas and ledgers ascend by address. */
+/* What to write. The arrays are the caller's; sites, arenas, ledgers and traps ascend by address. */
 struct vp_sites_new {
 	vp_gva_t self;
 	uint16_t arch;
@@ -147,10 +157,12 @@ struct vp_sites_new {
 	uint32_t n_arenas;
 	uint32_t n_dispatchers;
 	uint32_t n_ledgers;
+	uint32_t n_traps;
 	const struct vp_site *sites;
 	const struct vp_arena *arenas;
 	const struct vp_dispatcher *dispatchers;
 	const struct vp_ledger_space *ledgers;
+	const struct vp_trap_space *traps;
 };
 
 /* Bytes of the table with these entries, each name written once a site; 0 if that is too many. */

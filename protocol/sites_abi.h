@@ -10,10 +10,11 @@
 #define VP_SITES_MAGIC0 0x5345544953507601
 #define VP_SITES_MAGIC1 0xb1f05a7c9d3e86e2
 
-#define VP_SITES_VERSION 1
-#define VP_SITES_ALIGN   4096 /* of the table's address: the host looks at page heads only */
-#define VP_SITES_HEAD    200  /* bytes of the head in version 1 */
-#define VP_SITES_TAIL    4    /* the generation once more */
+#define VP_SITES_VERSION    1
+#define VP_SITES_ALIGN      4096 /* of the table's address: the host looks at page heads only */
+#define VP_SITES_HEAD       200  /* bytes of the head in version 1 */
+#define VP_SITES_HEAD_TRAPS 216  /* and with trap records, which came later */
+#define VP_SITES_TAIL       4    /* the generation once more */
 
 /* The head */
 #define VP_SITES_OFF_MAGIC       0
@@ -34,6 +35,7 @@
 #define VP_SITES_OFF_ARENAS      152
 #define VP_SITES_OFF_DISPATCHERS 168
 #define VP_SITES_OFF_LEDGERS     184
+#define VP_SITES_OFF_TRAPS       200 /* where head_size is VP_SITES_HEAD_TRAPS or more */
 
 /* A part, as the head names it: where, how many, bytes of each */
 #define VP_SITES_PART          16
@@ -84,6 +86,25 @@
 #define VP_LEDGERS_OFF_RESERVED 20
 #define VP_LEDGERS_ALIGN        64 /* VP_LEDGER_ALIGN: records are looked for at these */
 
+/* Space for trap records */
+#define VP_TRAPS_ENTRY        24
+#define VP_TRAPS_OFF_AT       0
+#define VP_TRAPS_OFF_LEN      8
+#define VP_TRAPS_OFF_FLAGS    16
+#define VP_TRAPS_OFF_RESERVED 20
+
+/* A trap record, which the host writes and the guest's trap handler reads. seq is odd while the host
+ * writes the rest. */
+#define VP_TRAP_RECORD     32
+#define VP_TRAP_OFF_AT     0  /* the site; 0: none */
+#define VP_TRAP_OFF_NEXT   8  /* behind it: where a nop goes on and a call returns to */
+#define VP_TRAP_OFF_TARGET 16 /* of a branch or a call; else 0 */
+#define VP_TRAP_OFF_KIND   24
+#define VP_TRAP_OFF_SEQ    28
+#define VP_TRAP_NOP        1
+#define VP_TRAP_BRANCH     2
+#define VP_TRAP_CALL       3
+
 /* Architectures. Ours, not ELF's: e_machine does not tell 32 from 64 bits on RISC-V, nor Thumb from
  * ARM, nor the byte order on POWER. A number is never given out twice. */
 #define VP_SITES_ARCH_X86_64  1
@@ -105,6 +126,7 @@
 #define VP_ARENA_FLAGS_KNOWN      0x0
 #define VP_DISPATCHER_FLAGS_KNOWN 0x0
 #define VP_LEDGERS_FLAGS_KNOWN    0x0
+#define VP_TRAPS_FLAGS_KNOWN      0x0
 
 /* Kinds of site: what rests there */
 #define VP_SITE_NOP      1 /* does nothing */
@@ -144,5 +166,6 @@
 #define VP_SITES_ARENAS_MAX      256
 #define VP_SITES_DISPATCHERS_MAX 65535 /* 0xffff stays free, for none */
 #define VP_SITES_LEDGERS_MAX     16
+#define VP_SITES_TRAPS_MAX       4
 
 #endif

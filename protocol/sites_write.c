@@ -20,16 +20,19 @@ static uint32_t name_len(const char *name)
 }
 
 struct layout {
-	uint32_t sites, arenas, dispatchers, ledgers, names, n_names, size;
+	uint32_t head, sites, arenas, dispatchers, ledgers, traps, names, n_names, size;
 };
 
 static bool lay_out(const struct vp_sites_new *t, struct layout *l)
 {
-	uint64_t at = VP_SITES_HEAD, names = 0;
+	/* The oldest form that says it. */
+	uint64_t at = t->n_traps ? VP_SITES_HEAD_TRAPS : VP_SITES_HEAD, names = 0;
 
 	if (t->n_sites > VP_SITES_SIZE_MAX / VP_SITE_ENTRY || t->n_arenas > VP_SITES_ARENAS_MAX ||
-	    t->n_dispatchers > VP_SITES_DISPATCHERS_MAX || t->n_ledgers > VP_SITES_LEDGERS_MAX)
+	    t->n_dispatchers > VP_SITES_DISPATCHERS_MAX || t->n_ledgers > VP_SITES_LEDGERS_MAX ||
+	    t->n_traps > VP_SITES_TRAPS_MAX)
 		return false;
+	l->head = (uint32_t)at;
 	l->sites = (uint32_t)at;
 	at += (uint64_t)t->n_sites * VP_SITE_ENTRY;
 	l->arenas = (uint32_t)at;
@@ -38,6 +41,8 @@ static bool lay_out(const struct vp_sites_new *t, struct layout *l)
 	at += (uint64_t)t->n_dispatchers * VP_DISPATCHER_ENTRY;
 	l->ledgers = (uint32_t)at;
 	at += (uint64_t)t->n_ledgers * VP_LEDGERS_ENTRY;
+	l->traps = (uint32_t)at;
+	at += (uint64_t)t->n_traps * VP_TRAPS_ENTRY;
 	l->names = (uint32_t)at;
 	for (uint32_t i = 0; i < t->n_sites; i++)
 		if (t->sites[i].name)
@@ -68,7 +73,7 @@ static void put_head(uint8_t *buf, const struct vp_sites_new *t, const struct la
 	vp_st64(buf + VP_SITES_OFF_MAGIC + 8, VP_SITES_MAGIC1);
 	vp_st32(buf + VP_SITES_OFF_VERSION, VP_SITES_VERSION);
 	vp_st32(buf + VP_SITES_OFF_SIZE, l->size);
-	vp_st32(buf + VP_SITES_OFF_HEAD_SIZE, VP_SITES_HEAD);
+	vp_st32(buf + VP_SITES_OFF_HEAD_SIZE, l->head);
 	vp_st64(buf + VP_SITES_OFF_SELF, t->self.v);
 	vp_st16(buf + VP_SITES_OFF_ARCH, t->arch);
 	buf[VP_SITES_OFF_ID_KIND] = t->id_kind;
@@ -81,6 +86,8 @@ static void put_head(uint8_t *buf, const struct vp_sites_new *t, const struct la
 	put_part(buf + VP_SITES_OFF_DISPATCHERS, l->dispatchers, t->n_dispatchers,
 		 VP_DISPATCHER_ENTRY);
 	put_part(buf + VP_SITES_OFF_LEDGERS, l->ledgers, t->n_ledgers, VP_LEDGERS_ENTRY);
+	if (t->n_traps)
+		put_part(buf + VP_SITES_OFF_TRAPS, l->traps, t->n_traps, VP_TRAPS_ENTRY);
 }
 
 /* *name is where the next name goes, counted from the first. */
@@ -121,6 +128,15 @@ static void put_dispatcher(uint8_t *e, const struct vp_dispatcher *d)
 	vp_st32(e + VP_DISPATCHER_OFF_INNER_OFF, (uint32_t)d->inner_off);
 }
 
+/* Ledger space and trap records begin alike; the rest of both is zero. */
+static void put_area(uint8_t *e, vp_gva_t at, uint64_t len)
+{
+	vp_st64(e + VP_LEDGERS_OFF_AT, at.v);
+	vp_st64(e + VP_LEDGERS_OFF_LEN, len);
+}
+_Static_assert(VP_LEDGERS_OFF_AT == VP_TRAPS_OFF_AT && VP_LEDGERS_OFF_LEN == VP_TRAPS_OFF_LEN,
+	       "put_area");
+
 int vp_sites_encode(uint8_t *buf, size_t len, const struct vp_sites_new *t)
 {
 	struct vp_sites check;
@@ -138,12 +154,11 @@ int vp_sites_encode(uint8_t *buf, size_t len, const struct vp_sites_new *t)
 		put_arena(buf + l.arenas + i * VP_ARENA_ENTRY, &t->arenas[i]);
 	for (uint32_t i = 0; i < t->n_dispatchers; i++)
 		put_dispatcher(buf + l.dispatchers + i * VP_DISPATCHER_ENTRY, &t->dispatchers[i]);
-	for (uint32_t i = 0; i < t->n_ledgers; i++) {
-		uint8_t *e = buf + l.ledgers + i * VP_LEDGERS_ENTRY;
-
-		vp_st64(e + VP_LEDGERS_OFF_AT, t->ledgers[i].at.v);
-		vp_st64(e + VP_LEDGERS_OFF_LEN, t->ledgers[i].len);
-	}
+	for (uint32_t i = 0; i < t->n_ledgers; i++)
+		put_area(buf + l.ledgers + i * VP_LEDGERS_ENTRY, t->ledgers[i].at,
+			 t->ledgers[i].len);
+	for (uint32_t i = 0; i < t->n_traps; i++)
+		put_area(buf + l.traps + i * VP_TRAPS_ENTRY, t->traps[i].at, t->traps[i].len);
 	if (vp_sites_seal(buf, len) < 0 || vp_sites_decode(buf, l.size, t->self, &check) < 0)
 		return VP_E_RANGE;
 	return VP_OK;

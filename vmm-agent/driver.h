@@ -43,6 +43,12 @@ struct vp_driver {
 	int (*resume)(void *self);
 	/* See vp_strand; NULL: a dead holder leaves it held anyway. */
 	int (*strand)(void *self);
+	/* See vp_live_open; all NULL without VP_CAP_STORE_LIVE. live_end once for every live_begin that
+	 * succeeded. */
+	int (*live_begin)(void *self, struct diag *diag);
+	int (*live_store)(void *self, vp_gpa_t at, const void *buf, size_t len);
+	int (*live_sync)(void *self, enum arch_sync sync, uint64_t deadline, struct diag *diag);
+	void (*live_end)(void *self);
 	/* See vp_confirm; NULL: there is nothing to doubt. */
 	int (*confirm)(void *self, const struct vp_io *io, size_t n, struct diag *diag);
 };

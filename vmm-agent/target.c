@@ -16,6 +16,10 @@ struct vp_paused {
 	struct vp_target *target;
 };
 
+struct vp_live {
+	struct vp_target *target;
+};
+
 struct vp_target {
 	const struct vp_driver *driver;
 	void *self;
@@ -28,6 +32,8 @@ struct vp_target {
 	bool held;
 	uint64_t held_at;        /* when vp_pause was called */
 	struct vp_paused paused; /* no allocation inside a window */
+	bool lives;
+	struct vp_live live;
 	bool noting;
 	struct pages ahead;
 	bool kernel_noted;
@@ -90,6 +96,7 @@ void vp_target_close(struct vp_target *t)
 	if (t->held && vp_resume(&t->paused) < 0)
 		t->held = false; /* the driver's close is the last that can be done */
 	vp_disarm(t);
+	vp_live_close(&t->live);
 	t->driver->close(t->self);
 	destroy(t);
 }
@@ -384,8 +391,9 @@ int vp_arm(struct vp_target *t, enum vp_after after, struct diag *diag)
 	size_t n;
 	int r;
 
-	if (t->armed)
-		return diag_set(diag, VP_E_INTERNAL, "%s: armed twice", t->info.name);
+	if (t->armed || t->lives)
+		return diag_set(diag, VP_E_INTERNAL, "%s: armed %s", t->info.name,
+				t->armed ? "twice" : "while it is stored into live");
 	/* Asked for now, so that no range check inside the window has to. */
 	r = vp_ram(t, &ram, &n, diag);
 	if (r < 0)
@@ -542,6 +550,67 @@ int vp_strand(struct vp_paused *p)
 	t->held = false;
 	t->ahead.loaded = false;
 	return t->driver->strand ? t->driver->strand(t->self) : VP_OK;
+}
+
+int vp_live_open(struct vp_target *t, struct diag *diag, struct vp_live **ret)
+{
+	const struct vp_ram *ram;
+	size_t n;
+	int r;
+
+	if (!(t->caps & VP_CAP_STORE_LIVE))
+		return diag_set(
+			diag, VP_E_UNSUPPORTED,
+			"%s: this way in cannot store into a guest that runs: use --discipline stop",
+			t->info.name);
+	if (t->armed || t->held || t->lives)
+		return diag_set(diag, VP_E_INTERNAL, "%s: opened for live stores while %s",
+				t->info.name, t->lives ? "it is already" : "armed");
+	/* No range check on the way has to ask. */
+	r = vp_ram(t, &ram, &n, diag);
+	if (r == VP_OK)
+		r = t->driver->live_begin(t->self, diag);
+	if (r < 0)
+		return r;
+	t->lives = true;
+	t->live.target = t;
+	*ret = &t->live;
+	return VP_OK;
+}
+
+void vp_live_close(struct vp_live *l)
+{
+	if (!l || !l->target || !l->target->lives)
+		return;
+	l->target->lives = false;
+	l->target->driver->live_end(l->target->self);
+}
+
+struct vp_target *vp_live_target(struct vp_live *l)
+{
+	return l->target;
+}
+
+int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len)
+{
+	struct vp_target *t = l->target;
+
+	if (!t->lives)
+		return VP_E_INTERNAL;
+	if (len == 0)
+		return VP_OK;
+	if (ram_run(t, at, len) != len)
+		return VP_E_RANGE;
+	return t->driver->live_store(t->self, at, buf, len);
+}
+
+int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline, struct diag *diag)
+{
+	struct vp_target *t = l->target;
+
+	if (!t->lives)
+		return diag_set(diag, VP_E_INTERNAL, "%s: not open for live stores", t->info.name);
+	return sync == ARCH_SYNC_NONE ? VP_OK : t->driver->live_sync(t->self, sync, deadline, diag);
 }
 
 int vp_confirm(struct vp_target *t, const struct vp_io *io, size_t n, struct diag *diag)

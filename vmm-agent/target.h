@@ -22,7 +22,7 @@
 
 #include <sys/types.h>
 
-#include "arch/arch.h"
+#include "arch/poke.h"
 #include "protocol/addr.h"
 #include "protocol/err.h"
 #include "vmm-agent/base/diag.h"
@@ -32,6 +32,7 @@
 
 struct vp_target;
 struct vp_paused;
+struct vp_live;
 struct vp_driver;
 
 enum vp_cap {
@@ -207,6 +208,29 @@ int vp_resume(struct vp_paused *p) VP_MUST_USE;
 /* In place of vp_resume: what is in the guest must not run, whoever dies. Frees p. A vp_takeover and
  * its vp_resume let it go. */
 int vp_strand(struct vp_paused *p) VP_MUST_USE;
+
+/*
+ * Storing while the guest runs, only at VP_CAP_STORE_LIVE: for the programs of arch/poke.h and what
+ * goes with them. Not while the target is armed or held.
+ */
+
+/* All preparation. Refuses what vp_arm refuses, and a guest that is not running. */
+int vp_live_open(struct vp_target *t, struct diag *diag, struct vp_live **ret) VP_MUST_USE;
+void vp_live_close(struct vp_live *l); /* NULL is fine */
+
+/* The target, for vp_read and whatever reads through it. */
+struct vp_target *vp_live_target(struct vp_live *l);
+
+/* One store that every vCPU sees as a whole where len is 1, 2, 4 or 8 and `at` naturally aligned;
+ * otherwise bytes in ascending order, for what nobody runs or reads yet. VP_E_RANGE outside RAM. The
+ * order of two calls is the order in which vCPUs see them. */
+int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+
+/* ARCH_SYNC_DATA: every vCPU's loads and later fetches get what was stored. ARCH_SYNC_ALL: and every
+ * vCPU has synchronised its context since; they are never all held at once. VP_E_DEADLINE when one did
+ * not in time: what was stored is in place. */
+int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline,
+		 struct diag *diag) VP_MUST_USE;
 
 /*
  * After vp_resume: makes sure that these pieces of guest memory, as they are now, are the guest's to

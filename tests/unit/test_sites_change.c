@@ -29,12 +29,13 @@ static uint8_t *grown(const uint8_t *buf, size_t *len)
 	static const unsigned parts[] = {VP_SITES_OFF_LEDGERS, VP_SITES_OFF_DISPATCHERS,
 					 VP_SITES_OFF_ARENAS, VP_SITES_OFF_SITES,
 					 VP_SITES_OFF_NAMES};
-	size_t most = *len * 2 + 4096, at = VP_SITES_HEAD + HEAD_MORE;
+	size_t most = *len * 2 + 4096, at = VP_SITES_HEAD_TRAPS + HEAD_MORE;
 	uint8_t *to = malloc(most);
 
 	memset(to, 0xee, most);
 	memcpy(to, buf, VP_SITES_HEAD);
-	vp_st32(to + VP_SITES_OFF_HEAD_SIZE, VP_SITES_HEAD + HEAD_MORE);
+	memset(to + VP_SITES_OFF_TRAPS, 0, VP_SITES_PART); /* none of them */
+	vp_st32(to + VP_SITES_OFF_HEAD_SIZE, VP_SITES_HEAD_TRAPS + HEAD_MORE);
 	for (size_t p = 0; p < COUNT(parts); p++) {
 		uint32_t from = vp_ld32(buf + parts[p] + VP_SITES_PART_OFF);
 		uint32_t n = vp_ld32(buf + parts[p] + VP_SITES_PART_N);
