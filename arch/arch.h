@@ -27,6 +27,7 @@ enum arch_reg {
 	ARCH_REG_PC,
 	ARCH_REG_SP,
 	ARCH_REG_FP, /* where kernels keep a chain of frame records (AAPCS64, "The frame pointer") */
+	ARCH_REG_LR,   /* the return address, where it has a register */
 	ARCH_REG_SYS0, /* the meaning from here on is the architecture's; see its reg_names */
 	ARCH_REG_MAX = 16,
 };

@@ -59,7 +59,7 @@
 	X(SYM_UNKNOWN,      1, "symbol-unknown",       "the guest kernel has no such symbol") \
 	X(SYM_AMBIGUOUS,    1, "symbol-ambiguous",     "the guest kernel has several symbols of that name") \
 	X(CLONES,           1, "function-clones",      "the compiler made clones of the function that the hotfix does not list") \
-	X(QUIESCE,          1, "quiesce",              "the hotfix asks for quiescence, which this vpatch cannot give") \
+	X(QUIESCE,          1, "quiesce",              "nobody can show that no task is inside the functions") \
 	/* the site */ \
 	X(NO_SITE,          1, "no-patch-site",        "the function has no patchable entry") \
 	X(SITE_TRACED,      1, "site-traced",          "the guest itself has taken the site") \

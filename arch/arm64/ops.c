@@ -9,6 +9,7 @@ static const char *const reg_names[ARCH_REG_MAX] = {
 	[ARCH_REG_PC] = "pc",
 	[ARCH_REG_SP] = "sp",
 	[ARCH_REG_FP] = "x29",
+	[ARCH_REG_LR] = "x30",
 	[ARM64_REG_CPSR] = "cpsr",
 	[ARM64_REG_TTBR1] = "TTBR1_EL1",
 	[ARM64_REG_TCR] = "TCR_EL1",

@@ -11,7 +11,7 @@ static const char
 			[ARCH_REG_PC] = "pc",
 			[ARCH_REG_SP] = "r1", /* frames are chained from here; no register of its own points there */
 			[PPC64LE_REG_MSR] = "msr",
-			[PPC64LE_REG_LR] = "lr",
+			[ARCH_REG_LR] = "lr",
 			[PPC64LE_REG_HRMOR] = "hrmor",
 };
 

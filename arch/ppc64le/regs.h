@@ -7,7 +7,6 @@
 
 enum ppc64le_reg {
 	PPC64LE_REG_MSR = ARCH_REG_SYS0,
-	PPC64LE_REG_LR,
 	PPC64LE_REG_HRMOR, /* only a VMM that emulates a hypervisor's machine has it */
 };
 

@@ -257,7 +257,7 @@ static struct scene *scene(uint32_t caps)
 	}
 	diag_init(&s->diag);
 	assert_int_equal(fake_open(s->f, &s->diag, &s->t), VP_OK);
-	s->view = (struct eng_view){view_held, view_locate, NULL};
+	s->view = (struct eng_view){.held = view_held, .locate = view_locate};
 	make_txn(s);
 	put_state(s, false);
 	s->plot = (struct plot *)fake_mem(s->f, vp_gpa(RAM - 4096), 4096);

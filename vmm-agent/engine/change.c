@@ -13,6 +13,9 @@
 #include "vmm-agent/engine/journal.h"
 #include "vmm-agent/engine/vmm.h"
 
+#define OUTSIDE_TRIES 10u
+#define OUTSIDE_NS    5000000 /* and twice that after the second try, ... */
+
 void eng_note(struct eng_report *report, const char *fmt, ...)
 {
 	char note[sizeof(report->notes[0])];
@@ -74,6 +77,19 @@ static int hold(const struct eng_change *c, enum eng_job job, struct diag *diag,
 	else
 		vp_disarm(c->t);
 	return r;
+}
+
+/* Who stands inside leaves some time: the guest runs in between. */
+static int hold_outside(const struct eng_change *c, struct diag *diag, struct eng_held *ret)
+{
+	for (unsigned try = 1;; try++) {
+		const struct timespec pause = {.tv_nsec = (long)try * OUTSIDE_NS};
+		int r = hold(c, ENG_JOB_CHANGE, diag, ret);
+
+		if (r != VP_E_SITE_IN_USE || c->txn->n_outside == 0 || try == OUTSIDE_TRIES)
+			return r;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* The other end of what was asked for ahead of the window: whether the guest migrates. */
@@ -150,7 +166,7 @@ static int run(const struct eng_change *c, struct diag *diag, struct eng_report 
 
 	if (r < 0)
 		return r;
-	r = hold(c, ENG_JOB_CHANGE, diag, &held);
+	r = hold_outside(c, diag, &held);
 	report->window_ns = held.window_ns;
 	report->mixed_ns = held.mixed_ns;
 	diag_init(&jdiag);

@@ -45,12 +45,6 @@ static int check_kernel(struct eng_apply_plan *a)
 			"%s is for another build of kernel %s (the build-ids differ): build it "
 			"against the headers of the one that runs",
 			hi->name, gi->release);
-	if (hi->consistency == HF_QUIESCE)
-		return diag_set(
-			a->diag, VP_E_QUIESCE,
-			"%s asks for consistency \"quiesce\", which does not exist yet: if each "
-			"call may see old or new by itself, build it with \"entry\"",
-			hi->name);
 	if (hi->n_replace == 0 || hi->n_replace > HF_REPLACE_MAX)
 		return diag_set(a->diag, VP_E_BUNDLE,
 				"%s replaces %zu functions: 1 to %d are possible", hi->name,
@@ -155,6 +149,19 @@ static int make_steps(struct eng_apply_plan *a, vp_gva_t self, vp_gpa_t gpa, boo
 	return r;
 }
 
+/* Nobody inside a function that is replaced, so that no caller sees the old of one and the new of another. */
+static int plan_outside(struct eng_apply_plan *a)
+{
+	struct eng_txn *txn = a->plan->txn;
+
+	if (a->info->consistency != HF_QUIESCE)
+		return VP_OK;
+	for (size_t i = 0; i < a->n_funcs; i++)
+		txn->outside[txn->n_outside++] =
+			(struct guest_span){a->funcs[i].addr, a->funcs[i].size};
+	return guest_outside_prepare(a->plan->g, txn->outside, txn->n_outside, a->diag);
+}
+
 static int plan_words(struct eng_apply_plan *a)
 {
 	struct eng_report *rep = a->plan->report;
@@ -206,6 +213,8 @@ static int plan_apply(struct eng_apply_plan *a)
 	}
 	for (size_t i = 0; r == VP_OK && i < a->info->n_replace; i++)
 		r = eng_plan_func(a, &a->info->replace[i]);
+	if (r == VP_OK)
+		r = plan_outside(a);
 	if (r == VP_OK)
 		r = plan_words(a);
 	return r == VP_OK ? eng_plan_end(a->plan, a->diag) : r;

@@ -9,6 +9,7 @@
 struct eng_func {
 	const struct hf_replace *want;
 	vp_gva_t addr;
+	uint64_t size;
 	struct vp_edit site;
 	bool marks; /* the tracer's record is to be marked, or is by us already */
 	struct vp_edit tracer;

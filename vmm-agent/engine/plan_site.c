@@ -232,6 +232,7 @@ int eng_plan_func(struct eng_apply_plan *a, const struct hf_replace *want)
 		return diag_set(a->diag, VP_E_NO_SITE, "%s is not a function in the guest kernel",
 				want->symbol);
 	f->addr = sym.addr;
+	f->size = sym.size;
 	for (size_t i = 0; i < a->n_funcs; i++)
 		if (a->funcs[i].addr.v == f->addr.v)
 			return diag_set(a->diag, VP_E_BUNDLE,

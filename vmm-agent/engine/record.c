@@ -161,6 +161,12 @@ static int view_held(void *ctx, struct vp_paused *p, vp_gva_t *pcs, struct diag 
 	return guest_check_held(ctx, p, pcs, diag);
 }
 
+static int view_outside(void *ctx, struct vp_paused *p, const struct guest_span *spans, size_t n,
+			struct diag *diag)
+{
+	return guest_check_outside(ctx, p, spans, n, diag);
+}
+
 static int view_locate(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret)
 {
 	if (kind == VP_EDIT_TRACER)
@@ -170,5 +176,6 @@ static int view_locate(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t le
 
 struct eng_view eng_view_of(struct guest *g)
 {
-	return (struct eng_view){.held = view_held, .locate = view_locate, .ctx = g};
+	return (struct eng_view){
+		.held = view_held, .locate = view_locate, .outside = view_outside, .ctx = g};
 }

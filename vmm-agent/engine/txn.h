@@ -18,6 +18,7 @@
 
 #define ENG_STEPS_MAX   (2 * VP_LEDGER_EDITS_MAX + 8)
 #define ENG_QUIET_MAX   4
+#define ENG_OUTSIDE_MAX HF_REPLACE_MAX
 #define ENG_LOCATOR_MAX 256
 #define ENG_HOST_BOOT   40         /* /proc/sys/kernel/random/boot_id and its NUL */
 #define ENG_TXN_MAX     (4u << 20) /* bytes of one serialised */
@@ -51,6 +52,10 @@ struct eng_txn {
 	uint32_t n_steps;
 	struct guest_quiet quiet[ENG_QUIET_MAX];
 	uint32_t n_quiet;
+	/* Where nobody may stand when the change is made. Not in the journal: what puts an interrupted
+	 * change back goes by the bytes. */
+	struct guest_span outside[ENG_OUTSIDE_MAX];
+	uint32_t n_outside;
 };
 
 /* Zeroed, with room for ENG_STEPS_MAX steps. NULL without memory. */

@@ -203,6 +203,9 @@ static int verify(struct eng_window *w)
 		if (r == VP_OK && i % LOOK_STEP == 0)
 			r = in_time(w);
 	}
+	if (r == VP_OK && w->txn->n_outside > 0)
+		r = w->view->outside(w->view->ctx, w->p, w->txn->outside, w->txn->n_outside,
+				     &w->prog->diag);
 	return r;
 }
 

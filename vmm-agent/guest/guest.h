@@ -136,6 +136,23 @@ struct guest_arena {
 int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret) VP_MUST_USE;
 void guest_arena_deinit(struct guest_arena *a);
 
+/* --- who stands where --------------------------------------------------------------------------- */
+
+/* Text that nobody may stand in the middle of: everything behind its first byte. */
+struct guest_span {
+	vp_gva_t at;
+	uint64_t len;
+};
+
+/* Ahead of the hold. VP_E_QUIESCE where vCPUs, tasks and what interrupts have left cannot all be found,
+ * or somebody always stands there. */
+int guest_outside_prepare(struct guest *g, const struct guest_span *spans, size_t n,
+			  struct diag *diag) VP_MUST_USE;
+/* In the hold: VP_E_SITE_IN_USE, and the words name vCPU or task and address, when somebody is inside,
+ * or may be: any word of a kernel stack counts. Allocates nothing. */
+int guest_check_outside(struct guest *g, struct vp_paused *p, const struct guest_span *spans,
+			size_t n, struct diag *diag) VP_MUST_USE;
+
 /* --- the guest's own patchers ----------------------------------------------------------------- */
 
 /* A word that is zero under mask while nobody in the guest is patching text. */

@@ -52,10 +52,11 @@ struct guest {
 	vp_gpa_t text_gpa;                   /* of _stext */
 	struct guest_range dying[GUEST_DYING_MAX];
 	size_t n_dying;
-	struct guest_range panic; /* the function panic(); len 0: not there */
-	vp_gpa_t panic_cpu;       /* v 0: not there */
-	struct btf btf;           /* n_types 0: none */
-	struct exports exports;   /* n 0: none, or kallsyms has data symbols */
+	struct guest_range panic;  /* the function panic(); len 0: not there */
+	vp_gpa_t panic_cpu;        /* v 0: not there */
+	struct btf btf;            /* n_types 0: none */
+	struct contexts *contexts; /* NULL until guest_outside_prepare */
+	struct exports exports;    /* n 0: none, or kallsyms has data symbols */
 };
 
 /* --- memory.c ------------------------------------------------------------------------------- */
@@ -68,6 +69,7 @@ bool guest_err_is_fatal(int err);
 struct mem_cache;
 struct mem_cache *mem_cache_create(struct vp_target *t);
 void mem_cache_destroy(struct mem_cache *c);
+void mem_cache_forget(struct mem_cache *c);
 int mem_cache_read(void *cache, vp_gpa_t at, void *buf, size_t len) VP_MUST_USE;
 
 /* How mem_each came to a page: what a piece of memory has to be. */
@@ -107,6 +109,10 @@ int guest_check_root(struct vp_target *t, struct mem_cache *cache, const struct 
 		     const struct guest_layout *layout, const struct arch_regs *regs,
 		     vp_gpa_t own_root, vp_gva_t text, vp_gpa_t text_gpa,
 		     struct arch_mmu *mmu_ret) VP_MUST_USE;
+
+/* --- contexts.c ----------------------------------------------------------------------------- */
+
+void guest_contexts_destroy(struct contexts *c);
 
 /* --- identity.c ----------------------------------------------------------------------------- */
 

@@ -21,9 +21,14 @@ struct mem_cache *mem_cache_create(struct vp_target *t)
 
 	if (c) {
 		c->t = t;
-		memset(c->tag, 0, sizeof(c->tag));
+		mem_cache_forget(c);
 	}
 	return c;
+}
+
+void mem_cache_forget(struct mem_cache *c)
+{
+	memset(c->tag, 0, sizeof(c->tag));
 }
 
 void mem_cache_destroy(struct mem_cache *c)

@@ -34,6 +34,7 @@ static void destroy(struct guest *g)
 	kallsyms_deinit(&g->ks);
 	btf_deinit(&g->btf);
 	exports_deinit(&g->exports);
+	guest_contexts_destroy(g->contexts);
 	free(g);
 }
 

@@ -107,10 +107,11 @@ int host_kvm_regs(int vcpu_fd, struct arch_regs *ret)
 		unsigned reg;
 		uint64_t id;
 	} wanted[] = {
-		{ARCH_REG_PC, CORE(regs.pc)},       {ARCH_REG_SP, CORE(sp_el1)},
-		{ARCH_REG_FP, CORE(regs.regs[29])}, {ARM64_REG_CPSR, CORE(regs.pstate)},
-		{ARM64_REG_TTBR1, SYS_TTBR1_EL1},   {ARM64_REG_TCR, SYS_TCR_EL1},
-		{ARM64_REG_SCTLR, SYS_SCTLR_EL1},   {ARM64_REG_VBAR, SYS_VBAR_EL1},
+		{ARCH_REG_PC, CORE(regs.pc)},        {ARCH_REG_SP, CORE(sp_el1)},
+		{ARCH_REG_FP, CORE(regs.regs[29])},  {ARCH_REG_LR, CORE(regs.regs[30])},
+		{ARM64_REG_CPSR, CORE(regs.pstate)}, {ARM64_REG_TTBR1, SYS_TTBR1_EL1},
+		{ARM64_REG_TCR, SYS_TCR_EL1},        {ARM64_REG_SCTLR, SYS_SCTLR_EL1},
+		{ARM64_REG_VBAR, SYS_VBAR_EL1},
 	};
 	struct arch_regs got = {0};
 

@@ -335,7 +335,7 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
 
 /* Each call sees old or new, function by function: the default for one function. */
 #define VPATCH_CONSISTENCY_ENTRY   __vpatch_meta("consistency=entry")
-/* No task inside any replaced function: the default for several. */
+/* No vCPU and no task inside any replaced function: the default for several. */
 #define VPATCH_CONSISTENCY_QUIESCE __vpatch_meta("consistency=quiesce")
 
 #endif /* VPATCH_HOTFIX_H */
