@@ -223,7 +223,7 @@ void vp_live_close(struct vp_live *l); /* NULL is fine */
 struct vp_target *vp_live_target(struct vp_live *l);
 
 /* One store that every vCPU sees as a whole where len is 1, 2, 4 or 8 and `at` naturally aligned;
- * otherwise bytes in ascending order, for what nobody runs or reads yet. VP_E_RANGE outside RAM. The
+ * otherwise in pieces, ascending, for what nobody runs or reads yet. VP_E_RANGE outside RAM. The
  * order of two calls is the order in which vCPUs see them. */
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
