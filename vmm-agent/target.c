@@ -591,6 +591,14 @@ struct vp_target *vp_live_target(struct vp_live *l)
 	return l->target;
 }
 
+bool vp_live_reaches(struct vp_live *l, vp_gpa_t at, size_t len)
+{
+	struct vp_target *t = l->target;
+
+	return t->lives && ram_run(t, at, len) == len &&
+	       (!t->driver->live_reaches || t->driver->live_reaches(t->self, at, len));
+}
+
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len)
 {
 	struct vp_target *t = l->target;
@@ -599,7 +607,7 @@ int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len)
 		return VP_E_INTERNAL;
 	if (len == 0)
 		return VP_OK;
-	if (ram_run(t, at, len) != len)
+	if (!vp_live_reaches(l, at, len))
 		return VP_E_RANGE;
 	return t->driver->live_store(t->self, at, buf, len);
 }

@@ -222,8 +222,13 @@ void vp_live_close(struct vp_live *l); /* NULL is fine */
 /* The target, for vp_read and whatever reads through it. */
 struct vp_target *vp_live_target(struct vp_live *l);
 
+/* Whether it can be stored into live: a VMM may have some of its RAM shared and some not. To be asked
+ * before the first store. */
+bool vp_live_reaches(struct vp_live *l, vp_gpa_t at, size_t len);
+
 /* One store that every vCPU sees as a whole where len is 1, 2, 4 or 8 and `at` naturally aligned;
- * otherwise in pieces, ascending, for what nobody runs or reads yet. VP_E_RANGE outside RAM. The
+ * otherwise in pieces, ascending, for what nobody runs or reads yet. VP_E_RANGE outside what
+ * vp_live_reaches. The
  * order of two calls is the order in which vCPUs see them. */
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
