@@ -62,9 +62,10 @@ static void *vcpu_main(void *arg)
 				usleep(500);
 			__atomic_fetch_and(&m->is_away, ~(1u << i), __ATOMIC_SEQ_CST);
 		}
-		__atomic_fetch_add(&m->gates[i], 1, __ATOMIC_SEQ_CST);
-		if (vp_inproc_gate(m->vp, i) == 0 && ioctl(m->vcpu[i].fd, KVM_RUN, 0) < 0 &&
-		    errno != EINTR)
+		if (vp_inproc_gate(m->vp, i) != 0)
+			continue;
+		__atomic_fetch_add(&m->runs[i], 1, __ATOMIC_SEQ_CST);
+		if (ioctl(m->vcpu[i].fd, KVM_RUN, 0) < 0 && errno != EINTR)
 			abort();
 	}
 	(void)!vp_inproc_leave(m->vp, i);

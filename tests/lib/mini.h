@@ -36,7 +36,7 @@ struct mini {
 	uint32_t stuck; /* bit i: vCPU i's thread does not go to the gate */
 	uint32_t away;  /* bit i: it leaves and waits */
 	uint32_t is_away;
-	uint32_t gates[MINI_VCPUS]; /* how often it was there */
+	uint32_t runs[MINI_VCPUS]; /* how often the gate let it go to KVM_RUN */
 	uint32_t kicks[MINI_VCPUS];
 	int state; /* enum vp_inproc_state */
 	uint64_t dirty_gpa, dirty_len;
