@@ -56,7 +56,7 @@ static int choose_step(struct choice *c, uint32_t i)
 	ask.handler = plan->n_traps > 0;
 	ask.events = plan->opts->text_poke_events;
 	ask.by_hand = ask.discipline != 0;
-	r = arch_poke(guest_info(plan->g)->arch, &ask, &prog, &why);
+	r = arch_poke(vp_target_info(plan->t)->arch, &ask, &prog, &why);
 	if (r == VP_OK && prog.discipline == VP_DISCIPLINE_STOP)
 		r = VP_E_DISCIPLINE;
 	if (r < 0) {
@@ -72,7 +72,8 @@ static int choose_step(struct choice *c, uint32_t i)
 			 "%.100s at %#" PRIx64
 			 ": outside the architecture's list (%s), changed while the guest runs "
 			 "because --discipline %s says so",
-			 step->e.symbol, step->e.edit.gva.v, guest_info(plan->g)->arch->live->set,
+			 step->e.symbol, step->e.edit.gva.v,
+			 vp_target_info(plan->t)->arch->live->set,
 			 arch_discipline_name(prog.discipline));
 	return VP_OK;
 }
