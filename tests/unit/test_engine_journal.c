@@ -273,6 +273,139 @@ static void test_steps_that_do_not_hang_together_are_no_transaction(void **state
 	eng_txn_destroy(txn);
 }
 
+/* make_txn's site over a trap and another with its literal. */
+static struct eng_txn *make_live(void)
+{
+	struct eng_txn *txn = make_txn();
+	struct vp_edit e = txn->steps[0].e.edit;
+
+	txn->steps[0].e.edit.discipline = VP_DISCIPLINE_TRAP;
+	txn->steps[0].trap = (struct eng_trap){vp_gva(0xffffffff83000020), vp_gpa(0x3000020)};
+	e.gva.v += 0x40;
+	e.gpa.v += 0x40;
+	e.discipline = VP_DISCIPLINE_LITERAL;
+	assert_int_equal(eng_txn_add(txn, &e, "vfs_write"), VP_OK);
+	e.gva.v += 8;
+	e.gpa.v += 8;
+	e.kind = VP_EDIT_LITERAL;
+	e.len = 8;
+	assert_int_equal(eng_txn_add_literal(txn, &e, "vfs_write"), VP_OK);
+	assert_int_equal(eng_txn_finish(txn), VP_OK);
+	return txn;
+}
+
+static int decoded(const struct eng_txn *txn, uint32_t version, struct eng_txn **ret)
+{
+	uint8_t *buf;
+	size_t len;
+	int r;
+
+	assert_int_equal(eng_txn_encode(txn, &buf, &len), VP_OK);
+	r = eng_txn_decode(version, buf, len, ret);
+	free(buf);
+	return r;
+}
+
+static void test_oldest_format_that_can_say_it_is_written(void **state)
+{
+	struct eng_txn *txn = make_txn(), *live = make_live(), *again = NULL;
+	struct dir d;
+	uint8_t *buf;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(eng_txn_version(txn), 1);
+	assert_int_equal(eng_txn_version(live), 2);
+	assert_int_equal(decoded(txn, 2, &again), VP_E_JOURNAL);
+	assert_int_equal(decoded(live, 1, &again), VP_E_JOURNAL);
+	assert_int_equal(decoded(live, 3, &again), VP_E_JOURNAL);
+	assert_int_equal(decoded(live, 2, &again), VP_OK);
+	assert_same(live, again);
+	assert_int_equal(again->steps[0].trap.gpa.v, 0x3000020);
+	assert_true(again->steps[2].literal);
+	assert_int_equal(again->steps[3].e.edit.kind, VP_EDIT_LITERAL);
+	eng_txn_destroy(again);
+	/* a literal alone, under stop */
+	txn->n_steps = 1;
+	txn->steps[0].e.edit.kind = VP_EDIT_LITERAL;
+	txn->steps[0].e.edit.len = 4;
+	txn->steps[0].e.edit.gva.v &= ~3ull;
+	txn->steps[0].e.edit.gpa.v &= ~3ull;
+	assert_int_equal(eng_txn_version(txn), 2);
+	assert_false(eng_txn_live(txn));
+	assert_int_equal(decoded(txn, 2, &again), VP_OK);
+	eng_txn_destroy(again);
+	/* and in the file */
+	dir_init(&d);
+	assert_int_equal(eng_journal_begin(d.name, d.txn, &d.diag), VP_OK);
+	buf = slurp(d.path, &len);
+	assert_int_equal(vp_ld32(buf + 8), 1);
+	free(buf);
+	eng_txn_destroy(d.txn);
+	d.txn = make_live();
+	assert_int_equal(eng_journal_begin(d.name, d.txn, &d.diag), VP_OK);
+	buf = slurp(d.path, &len);
+	assert_int_equal(vp_ld32(buf + 8), 2);
+	free(buf);
+	assert_int_equal(eng_journal_open_entry(d.name, d.key, &d.diag, &again), VP_OK);
+	assert_same(live, again);
+	eng_txn_destroy(again);
+	dir_deinit(&d);
+	eng_txn_destroy(txn);
+	eng_txn_destroy(live);
+}
+
+static void test_live_steps_that_do_not_belong_together_are_no_transaction(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 11; i++) {
+		struct eng_txn *txn = make_live(), *ret;
+		struct eng_step *trap = &txn->steps[0], *site = &txn->steps[2],
+				*lit = &txn->steps[3];
+
+		switch (i) {
+		case 0:
+			trap->trap.gva.v = 0; /* a trap without a record */
+			break;
+		case 1:
+			site->trap = trap->trap; /* a record without a trap */
+			break;
+		case 2:
+			trap->trap.gpa.v += 4;
+			break;
+		case 3:
+			site->literal = false; /* of discipline literal, without one */
+			break;
+		case 4:
+			trap->literal = true; /* what follows is none */
+			break;
+		case 5:
+			trap->e.edit.discipline = VP_DISCIPLINE_STOP; /* mixed */
+			trap->trap = (struct eng_trap){0};
+			break;
+		case 6:
+			lit->e.edit.discipline = VP_DISCIPLINE_STOP;
+			break;
+		case 7:
+			lit->e.edit.kind = VP_EDIT_TRACER; /* the tracer's own */
+			lit->e.edit.discipline = VP_DISCIPLINE_STOP;
+			site->literal = false;
+			site->e.edit.discipline = VP_DISCIPLINE_WORD;
+			break;
+		case 8:
+			txn->steps[1].e.edit.discipline = VP_DISCIPLINE_WORD; /* the ledger's */
+			break;
+		case 9:
+			lit->e.edit.len = 5;
+			break;
+		default:
+			lit->e.edit.gpa.v += 4;
+		}
+		assert_int_equal(decoded(txn, 2, &ret), VP_E_JOURNAL);
+		eng_txn_destroy(txn);
+	}
+}
+
 static void test_versions_are_ordered_as_debian_orders_them(void **state)
 {
 	static const char *const ascending[] = {"1.0~rc1", "1.0", "1.0a", "1.0.1", "1.1", "1.9",
@@ -318,6 +451,8 @@ int main(void)
 		cmocka_unit_test(test_only_journals_are_listed),
 		cmocka_unit_test(test_directory_that_cannot_be_written_is_told),
 		cmocka_unit_test(test_steps_that_do_not_hang_together_are_no_transaction),
+		cmocka_unit_test(test_oldest_format_that_can_say_it_is_written),
+		cmocka_unit_test(test_live_steps_that_do_not_belong_together_are_no_transaction),
 		cmocka_unit_test(test_versions_are_ordered_as_debian_orders_them),
 		cmocka_unit_test(test_vmm_is_alive_only_with_its_own_start_time),
 	};

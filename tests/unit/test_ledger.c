@@ -143,6 +143,37 @@ static void test_copy_of_a_record_elsewhere_is_no_record(void **state)
 	free(buf);
 }
 
+/* A literal is what format 1 has no word for; nothing else makes a record one of format 2. */
+static void test_record_with_a_literal_is_of_format_2(void **state)
+{
+	struct vp_edit two[2] = {edits[0], edits[1]}, e;
+	struct vp_ledger l, got;
+	uint8_t *buf = make(&l);
+
+	(void)state;
+	assert_int_equal(vp_ld32(buf + 8), 1);
+	two[0].kind = VP_EDIT_LITERAL;
+	assert_int_equal(vp_ledger_encode(buf, l.size, &l, two), VP_OK);
+	assert_int_equal(vp_ld32(buf + 8), 2);
+	assert_int_equal(vp_ledger_extent(buf), l.size);
+	assert_int_equal(vp_ledger_decode(buf, l.size, l.self, &got), VP_OK);
+	vp_ledger_edit(&got, 0, &e);
+	assert_int_equal(e.kind, VP_EDIT_LITERAL);
+	assert_int_equal(e.new[0], 3);
+	vp_st32(buf + 8, 1); /* and the checksum made right: format 1 does not have it */
+	vp_st32(buf + 24, 0);
+	vp_st64(buf + VP_LEDGER_STATE_OFF, 0);
+	vp_st32(buf + 24, vp_crc32c(0, buf, l.size));
+	vp_st64(buf + VP_LEDGER_STATE_OFF, VP_LEDGER_APPLYING);
+	assert_int_equal(vp_ledger_decode(buf, l.size, l.self, &got), VP_E_LEDGER);
+	two[0].len = 5;
+	assert_int_equal(vp_ledger_encode(buf, l.size, &l, two), VP_E_RANGE);
+	two[0].len = 8;
+	two[0].discipline = VP_DISCIPLINE_LITERAL; /* how it came there is not the guest's */
+	assert_int_equal(vp_ledger_encode(buf, l.size, &l, two), VP_E_RANGE);
+	free(buf);
+}
+
 static void test_what_does_not_fit_is_not_written(void **state)
 {
 	struct vp_ledger l;
@@ -175,6 +206,7 @@ int main(void)
 		cmocka_unit_test(test_each_flipped_bit_is_no_record),
 		cmocka_unit_test(test_each_truncation_is_no_record),
 		cmocka_unit_test(test_copy_of_a_record_elsewhere_is_no_record),
+		cmocka_unit_test(test_record_with_a_literal_is_of_format_2),
 		cmocka_unit_test(test_what_does_not_fit_is_not_written),
 	};
 
