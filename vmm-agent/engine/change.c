@@ -159,6 +159,8 @@ static int run(const struct eng_change *c, struct diag *diag, struct eng_report 
 			 jdiag.text);
 	if (held.end == ENG_END_NEW) {
 		report->changed = true;
+		for (size_t i = 0; i < report->n_edits; i++)
+			report->edits[i].poked_at = held.stored_at;
 		if (held.holder_died)
 			eng_note(report,
 				 "the process holding the guest died when everything was in "

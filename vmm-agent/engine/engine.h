@@ -27,6 +27,9 @@ struct eng_opts {
 	bool dry_run;
 	bool allow_downgrade;
 	bool unsigned_ok; /* the bundle came without a trusted signature and was let in; recorded */
+	/* Somebody will want to know when each word changed: no choice of discipline may leave that
+	 * open, so `word`, whose store nobody sees arrive, is never chosen. */
+	bool text_poke_events;
 	/* Where the guest's locks cannot be read: until the sites are looked at again; 0: a second */
 	uint64_t settle_ns;
 };
@@ -35,6 +38,7 @@ struct eng_opts {
 struct eng_edit {
 	struct vp_edit edit;
 	char symbol[HF_SYMBOL_MAX]; /* function of a site */
+	uint64_t poked_at;          /* CLOCK_MONOTONIC, ns: when it was stored; 0 before that */
 };
 
 struct eng_report {
@@ -43,8 +47,12 @@ struct eng_report {
 	char replaced_version
 		[VP_LEDGER_VERSION_LEN]; /* of the hotfix this one took the place of; "" */
 	bool inline_unchecked, unsigned_ok;
-	vp_gva_t payload; /* where the payload lies or would lie */
+	struct guest_info guest; /* the kernel it is about; arch is NULL until that was found */
+	vp_gva_t payload;        /* where the payload lies or would lie */
 	uint32_t payload_len;
+	/* payload_len bytes, malloc'ed by the engine: what is or would be written there. NULL when the
+	 * payload lies there already. */
+	uint8_t *payload_bytes;
 	uint64_t window_ns; /* first vCPU held to last one released; 0 when there was none */
 	uint64_t mixed_ns;  /* how long the set was mixed while the guest ran; 0 normally */
 	uint64_t arena_free;
