@@ -276,7 +276,7 @@ $(O)/vpatch.bash: $(O)/vpatch
 # Two unit tests need more than the archives: the configuration reader, and the built command.
 $(O)/tests/unit/test_conf: $(O)/vmm-agent/cli/conf.o
 $(O)/tests/unit/test_bare: | $(BARE)
-$(O)/tests/unit/test_cli: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
+$(O)/tests/unit/test_cli $(O)/tests/unit/test_cli_perf: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
 
 INSTALL ?= install
 MAN1 := $(DESTDIR)$(PREFIX)/share/man/man1

@@ -47,7 +47,7 @@ want 0 ok events "$dom"
 untouched poke 'before the change'
 
 # --- a follower, an apply, a revert ----------------------------------------------------------------
-vp events "$dom" --follow --json >"$work/told" 2>"$work/told.err" &
+"$vp_bin" events "$dom" --follow --json >"$work/told" 2>"$work/told.err" &
 follower=$!
 before=$(bytes "$at" "$len")
 began=${EPOCHREALTIME/./}
@@ -114,7 +114,7 @@ jq -e --argjson b "$began" --argjson e "$ended" \
 
 # --- it ends with the domain ---------------------------------------------------------------------------
 untouched poke 'the end'
-vp events "$dom" --follow >"$work/told" 2>&1 &
+"$vp_bin" events "$dom" --follow >"$work/told" 2>&1 &
 follower=$!
 for ((i = 0; i < 50; i++)); do
   [ "$(wc -l <"$work/told")" -ge 3 ] && break

@@ -102,6 +102,7 @@ static void put64(FILE *f, uint64_t v)
 	put(f, b, sizeof(b));
 }
 
+/* align: a power of two. */
 static size_t padded(size_t len, size_t align)
 {
 	return (len + align - 1) & ~(align - 1);
@@ -254,13 +255,15 @@ static void put_string(FILE *f, const char *s)
 /* Without it perf would take the symbols of the kernel that it runs on. */
 static void put_build_id(FILE *f, const struct guest_info *g)
 {
+	uint8_t id[PERF_BUILD_ID_MAX + 4] = {0}; /* and its size, u8 */
+
 	put32(f, 0);
 	put16(f, MISC_KERNEL | MISC_BUILD_ID_SIZE);
 	put16(f, (uint16_t)(RECORD_HEAD + 28 + padded(sizeof(KERNEL_NAME), NAME_ALIGN)));
 	put32(f, UINT32_MAX); /* pid: the machine that the file is of */
-	put(f, g->build_id, g->build_id_len);
-	put_padding(f, g->build_id_len, PERF_BUILD_ID_MAX);
-	put32(f, g->build_id_len); /* u8 size and three of padding */
+	memcpy(id, g->build_id, g->build_id_len);
+	id[PERF_BUILD_ID_MAX] = (uint8_t)g->build_id_len;
+	put(f, id, sizeof(id));
 	put_name(f, KERNEL_NAME, NAME_ALIGN);
 }
 
