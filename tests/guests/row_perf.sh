@@ -6,7 +6,7 @@
 set -u
 . "$(dirname "$0")/bare.sh"
 command -v perf >/dev/null && perf --version >/dev/null 2>&1 || { echo 'perf is missing'; exit 77; }
-bare_begin
+bare_begin 9s
 bare_guest g 'microvm kvm' 2
 bare_up g
 dom=pid:${pid[g]}
