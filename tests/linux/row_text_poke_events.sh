@@ -106,8 +106,8 @@ revert site $at $after $before
 END
 [ "$(tail -n 1 "$work/told" | jq -r '[.schema, .reason, .events] | join(" ")')" = 'vpatch.events/1 ok 3' ] ||
   fail "the follower's last word: $(tail -n 1 "$work/told")"
-jq -e --argjson b "$began" --argjson e "$ended" \
-  'select(.op == "apply" and .kind == "site") | .realtime_ns / 1000 >= $b and .realtime_ns / 1000 <= $e' "$work/told" >/dev/null ||
+jq -se --argjson b "$began" --argjson e "$ended" \
+  'map(select(.op == "apply")) | length == 2 and all(.realtime_ns / 1000 >= $b and .realtime_ns / 1000 <= $e)' "$work/told" >/dev/null ||
   fail "the time is not the change's: $began to $ended"
 [ "$(jq -r 'select(.op == "apply" and .kind == "site") | .monotonic_ns / 1000 | floor' "$work/told")" = "${time2/./}" ] ||
   fail "perf's time $time2 is not the event's"

@@ -205,7 +205,6 @@ static struct eng_event blank(const struct eng_poked *what, enum eng_event_kind 
 	struct eng_event ev = {.op = (uint8_t)what->op, .kind = (uint8_t)kind};
 
 	ev.at_ns = at_ns ? at_ns : clock_now(); /* recover does not know better */
-	ev.wall_ns = ev.at_ns + wall_less_clock();
 	snprintf(ev.name, sizeof(ev.name), "%s", what->name);
 	snprintf(ev.version, sizeof(ev.version), "%s", what->version);
 	return ev;
@@ -224,28 +223,36 @@ static struct eng_event of_edit(const struct eng_poked *what, const struct eng_e
 	return ev;
 }
 
-/* Behind what is in all; returns how many. */
+struct batch {
+	uint8_t *to;
+	uint64_t seq, wall; /* of the last one; of all */
+	size_t n;
+};
+
+static void append(struct batch *b, struct eng_event ev)
+{
+	ev.seq = ++b->seq;
+	ev.wall_ns = ev.at_ns + b->wall;
+	encode(&ev, b->to + b->n++ * ENG_EVENT_SIZE);
+}
+
+/* At to, behind the record of that seq; returns how many. */
 static size_t fill(const struct eng_poked *what, uint64_t seq, uint8_t *to)
 {
-	struct eng_event ev = {0};
-	size_t n = 0;
+	struct batch b = {.to = to, .seq = seq, .wall = wall_less_clock()};
 
 	if (what->payload_len > 0) {
-		ev = blank(what, ENG_EVENT_PAYLOAD, what->n_edits ? what->edits[0].poked_at : 0);
+		struct eng_event ev =
+			blank(what, ENG_EVENT_PAYLOAD, what->n_edits ? what->edits[0].poked_at : 0);
+
 		ev.gva = what->payload;
 		ev.len = what->payload_len;
-		ev.seq = ++seq;
-		encode(&ev, to);
-		n++;
+		append(&b, ev);
 	}
-	for (size_t i = 0; i < what->n_edits; i++) {
-		if (what->edits[i].edit.kind != VP_EDIT_SITE)
-			continue; /* data */
-		ev = of_edit(what, &what->edits[i]);
-		ev.seq = ++seq;
-		encode(&ev, to + n++ * ENG_EVENT_SIZE);
-	}
-	return n;
+	for (size_t i = 0; i < what->n_edits; i++)
+		if (what->edits[i].edit.kind == VP_EDIT_SITE) /* the others are data */
+			append(&b, of_edit(what, &what->edits[i]));
+	return b.n;
 }
 
 int eng_events_add(const char *run_dir, const struct vp_identity *id, const struct eng_poked *what,
