@@ -45,7 +45,7 @@ endif
 # which the linker takes what a program names.
 ROOMS := protocol arch arch/x86-64 arch/arm64 arch/riscv64 arch/ppc64le arch/thumb2 qmp vmm-agent \
 	vmm-agent/base vmm-agent/host vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine \
-	vmm-agent/domain vmm-agent/lib
+	vmm-agent/perf vmm-agent/domain vmm-agent/lib
 BPF_SRCS := $(sort $(wildcard $(addsuffix /*.bpf.c,$(ROOMS))))
 LIB_SRCS := $(filter-out $(BPF_SRCS),$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 CLI_SRCS := $(sort $(wildcard vmm-agent/cli/*.c))
@@ -276,7 +276,7 @@ $(O)/vpatch.bash: $(O)/vpatch
 # Two unit tests need more than the archives: the configuration reader, and the built command.
 $(O)/tests/unit/test_conf: $(O)/vmm-agent/cli/conf.o
 $(O)/tests/unit/test_bare: | $(BARE)
-$(O)/tests/unit/test_cli: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
+$(O)/tests/unit/test_cli $(O)/tests/unit/test_cli_perf: | $(O)/vpatch $(O)/include/vpatch/hotfix.h
 
 INSTALL ?= install
 MAN1 := $(DESTDIR)$(PREFIX)/share/man/man1

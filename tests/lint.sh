@@ -21,9 +21,10 @@ allowed() {
     vmm-agent/guest) echo 'protocol arch vmm-agent vmm-agent/base' ;;
     vmm-agent/hotfix) echo 'protocol arch vmm-agent/base' ;;
     vmm-agent/engine) echo 'protocol arch vmm-agent vmm-agent/base vmm-agent/guest vmm-agent/hotfix' ;;
+    vmm-agent/perf) echo 'protocol arch vmm-agent/base vmm-agent/guest vmm-agent/engine' ;;
     vmm-agent/domain) echo 'protocol arch qmp vmm-agent vmm-agent/base vmm-agent/drv' ;;
     vmm-agent/lib) echo 'protocol vmm-agent vmm-agent/base vmm-agent/drv vmm-agent/guest vmm-agent/hotfix vmm-agent/engine' ;;
-    vmm-agent/cli) echo 'protocol arch vmm-agent vmm-agent/base vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/domain' ;;
+    vmm-agent/cli) echo 'protocol arch vmm-agent vmm-agent/base vmm-agent/guest vmm-agent/hotfix vmm-agent/engine vmm-agent/perf vmm-agent/domain' ;;
     *) echo '*' ;;
   esac
 }

@@ -26,8 +26,9 @@ static char vpatch[PATH_MAX];
 static char top[64];
 static char out[OUTPUT_MAX], err[OUTPUT_MAX];
 
-static const char *const commands[] = {"build",  "sign",   "verify",  "show", "inspect", "apply",
-				       "status", "revert", "recover", "help", "version"};
+static const char *const commands[] = {"build",   "sign",    "verify", "show",
+				       "inspect", "apply",   "status", "revert",
+				       "events",  "recover", "help",   "version"};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 /* --- running it -------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ enum opt_id {
 	OPT_BUILD_ID,
 	OPT_OUTPUT,
 	OPT_VERBOSE,
+	OPT_PERF_DATA,
+	OPT_FOLLOW,
 	OPT_KEY,
 	OPT_CERT,
 	OPT_DIGEST,
@@ -112,6 +114,18 @@ int cli_domain_open(struct cli *cli, const char *name, struct vp_target **ret) V
 int cli_settings(struct cli *cli) VP_MUST_USE;
 struct eng_dirs cli_dirs(const struct cli *cli);
 
+/* Through a file beside it: file is what it was or all of buf, never half of it. */
+int cli_replace_file(const char *file, const uint8_t *buf, size_t len,
+		     struct diag *diag) VP_MUST_USE;
+
+/*
+ * --perf-data. Ahead of the change: says whether a new file can be made there. Behind it: makes it; that
+ * it could not be made is a note, for the guest is in the wanted state all the same. Without the
+ * option both do nothing.
+ */
+int cli_perf_check(struct cli *cli) VP_MUST_USE;
+void cli_perf_write(struct cli *cli, const struct vp_target *t, const struct eng_report *r);
+
 /* What apply and revert did. verb: "applied", "reverted". */
 void cli_report(struct cli *cli, const char *verb, const struct eng_report *r);
 /* how: of a change, each with its discipline; without, of what stands in the guest. */
@@ -129,6 +143,7 @@ struct json_object *page_json(const struct cmd *cmd);
 
 int cmd_apply(struct cli *cli);
 int cmd_build(struct cli *cli);
+int cmd_events(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_inspect(struct cli *cli);
 int cmd_recover(struct cli *cli);

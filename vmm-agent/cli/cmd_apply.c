@@ -33,6 +33,7 @@ static int apply(struct cli *cli, struct vp_target *t, const struct hf_bundle *b
 		.dirs = cli_dirs(cli),
 		.window_ns = cli->conf.deadline_ns,
 		.dry_run = cli->opt[OPT_DRY_RUN] != NULL,
+		.text_poke_events = cli->opt[OPT_PERF_DATA] != NULL,
 		.allow_downgrade = cli->opt[OPT_ALLOW_DOWNGRADE] != NULL,
 		.unsigned_ok = unsigned_ok,
 		.discipline = cli->discipline,
@@ -41,6 +42,8 @@ static int apply(struct cli *cli, struct vp_target *t, const struct hf_bundle *b
 	int r = eng_apply(t, b, &opts, &cli->diag, &report);
 
 	cli->diag.err = r;
+	if (r == VP_OK)
+		cli_perf_write(cli, t, &report);
 	cli_report(cli, "applied", &report);
 	eng_report_deinit(&report);
 	return r;
@@ -55,6 +58,8 @@ static int with_bundle(struct cli *cli, const char *file, struct cli_bundle *b)
 	cli_signer_json(cli, b);
 	if (r == VP_OK)
 		r = cli_bundle_parse(cli, file, b);
+	if (r == VP_OK)
+		r = cli_perf_check(cli);
 	if (r == VP_OK)
 		r = cli_domain_open(cli, cli->pos[0], &t);
 	if (r < 0)

@@ -8,15 +8,23 @@ int cmd_revert(struct cli *cli)
 		.window_ns = cli->conf.deadline_ns,
 		.dry_run = cli->opt[OPT_DRY_RUN] != NULL,
 		.discipline = cli->discipline,
+		.text_poke_events = cli->opt[OPT_PERF_DATA] != NULL,
 	};
 	struct eng_report report = {0};
 	struct vp_target *t = NULL;
-	int r = cli_domain_open(cli, cli->pos[0], &t);
+	int r;
 
+	cli->out.subject = cli->pos[0];
+	out_str(cli->out.obj, "domain", cli->pos[0]);
+	r = cli_perf_check(cli);
+	if (r == VP_OK)
+		r = cli_domain_open(cli, cli->pos[0], &t);
 	if (r < 0)
 		return r;
 	r = eng_revert(t, cli->pos[1], &opts, &cli->diag, &report);
 	cli->diag.err = r;
+	if (r == VP_OK)
+		cli_perf_write(cli, t, &report);
 	cli_report(cli, "reverted", &report);
 	eng_report_deinit(&report);
 	vp_target_close(t);

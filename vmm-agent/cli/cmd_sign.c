@@ -1,52 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vmm-agent/cli/cli.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static int write_all(int fd, const uint8_t *buf, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, buf, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno;
-		buf += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Through a file beside it: a bundle that is signed in place is never half a bundle. */
-static int replace_file(struct cli *cli, const char *file, const uint8_t *buf, size_t len)
-{
-	mode_t mask = umask(0);
-	char *tmp;
-	int fd, e;
-
-	umask(mask);
-	if (asprintf(&tmp, "%s.XXXXXX", file) < 0)
-		return diag_set(&cli->diag, VP_E_NOMEM, "%.200s: no memory to write it", file);
-	fd = mkostemp(tmp, O_CLOEXEC);
-	e = fd < 0 ? errno : write_all(fd, buf, len);
-	if (!e && fchmod(fd, 0666 & ~mask) < 0)
-		e = errno;
-	if (fd >= 0 && close(fd) < 0 && !e)
-		e = errno;
-	if (!e && rename(tmp, file) < 0)
-		e = errno;
-	if (e && fd >= 0)
-		unlink(tmp);
-	free(tmp);
-	return e ? diag_errno(&cli->diag, e, "%.200s", file) : VP_OK;
-}
 
 int cmd_sign(struct cli *cli)
 {
@@ -65,7 +20,7 @@ int cmd_sign(struct cli *cli)
 	if (r < 0)
 		diag_prefix(&cli->diag, "%.200s", in);
 	if (r == VP_OK)
-		r = replace_file(cli, file, signed_buf, signed_len);
+		r = cli_replace_file(file, signed_buf, signed_len, &cli->diag);
 	if (r == VP_OK) {
 		cli->out.changed = true;
 		out_line(&cli->out, OUT_GOOD, "%s: signed", file);

@@ -2,10 +2,13 @@
 /* What several commands do. */
 #include "vmm-agent/cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm-agent/domain/domain.h"
@@ -108,6 +111,46 @@ void cli_signer_json(struct cli *cli, const struct cli_bundle *b)
 	out_str(o, "subject", b->signer.subject);
 	out_str(o, "digest", b->signer.digest);
 	json_object_object_add(cli->out.obj, "signer", o);
+}
+
+/* --- files ------------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const uint8_t *buf, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, buf, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int cli_replace_file(const char *file, const uint8_t *buf, size_t len, struct diag *diag)
+{
+	mode_t mask = umask(0);
+	char *tmp;
+	int fd, e;
+
+	umask(mask);
+	if (asprintf(&tmp, "%s.XXXXXX", file) < 0)
+		return diag_set(diag, VP_E_NOMEM, "%.200s: no memory to write it", file);
+	fd = mkostemp(tmp, O_CLOEXEC);
+	e = fd < 0 ? errno : write_all(fd, buf, len);
+	if (!e && fchmod(fd, 0666 & ~mask) < 0)
+		e = errno;
+	if (fd >= 0 && close(fd) < 0 && !e)
+		e = errno;
+	if (!e && rename(tmp, file) < 0)
+		e = errno;
+	if (e && fd >= 0)
+		unlink(tmp);
+	free(tmp);
+	return e ? diag_errno(diag, e, "%.200s", file) : VP_OK;
 }
 
 /* --- reports ----------------------------------------------------------------------------------- */

@@ -46,13 +46,16 @@ const struct cmd cli_cmds[] = {
 	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},
 	{"apply", "DOMAIN FILE", 2, 2,
 	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE) |
-		 OPT_BIT(OPT_ALLOW_UNSIGNED) | OPT_BIT(OPT_ALLOW_DOWNGRADE),
+		 OPT_BIT(OPT_ALLOW_UNSIGNED) | OPT_BIT(OPT_ALLOW_DOWNGRADE) |
+		 OPT_BIT(OPT_PERF_DATA),
 	 0, true, cmd_apply, "change the running guest's kernel",
 	 "Verifies FILE, plans the change, holds the guest's vCPUs, replaces one word at each "
 	 "function and lets the guest go on. Nothing is written before everything is verified; what "
 	 "cannot be completed within --deadline is put back. Where every word of the hotfix can be "
 	 "changed while the guest runs, it is not held: see --discipline. A hotfix that is applied already is "
-	 "left alone. If an earlier change was interrupted, run vpatch recover first.",
+	 "left alone. If an earlier change was interrupted, run vpatch recover first. With --perf-data, "
+	 "perf script --show-text-poke-events reads what was changed and when; FILE must not exist "
+	 "yet or be empty, and is there when the command exits 0.",
 	 "vpatch apply qmp:/run/web-07.sock fix.vpatch --dry-run\nvpatch apply qmp:/run/web-07.sock fix.vpatch --deadline 10ms"},
 	{"status", "DOMAIN [NAME]", 1, 2, TARGET_OPTS, 0, true, cmd_status,
 	 "say which hotfixes a guest has",
@@ -60,11 +63,19 @@ const struct cmd cli_cmds[] = {
 	 "what that hotfix changed and exits 0 only if it is wholly applied.",
 	 "vpatch status qmp:/run/web-07.sock\nvpatch status qmp:/run/web-07.sock fix-cve-2024-1086"},
 	{"revert", "DOMAIN NAME", 2, 2,
-	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE), 0,
-	 true, cmd_revert, "take a hotfix back",
+	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE) |
+		 OPT_BIT(OPT_PERF_DATA),
+	 0, true, cmd_revert, "take a hotfix back",
 	 "Puts the kernel's own words back. The replacement code stays in the guest, unused, since a "
 	 "task may still return into it.",
 	 "vpatch revert qmp:/run/web-07.sock fix-cve-2024-1086"},
+	{"events", "DOMAIN", 1, 1, TARGET_OPTS | OPT_BIT(OPT_FOLLOW), 0, true, cmd_events,
+	 "print what vpatch has changed in a guest's text, and when",
+	 "One line an edit, in the order in which they were made, since the domain was started; the "
+	 "oldest are dropped when there are thousands. Times are of the host's CLOCK_MONOTONIC. With "
+	 "--json every line is an object, of schema vpatch.event/1, and the command's own object is "
+	 "the last one. --follow ends, with exit code 0, when the domain does or at SIGINT or SIGTERM.",
+	 "vpatch events qmp:/run/web-07.sock\nvpatch events qmp:/run/web-07.sock --follow --json"},
 	{"recover", "", 0, 0, TARGET_OPTS, 0, true, cmd_recover,
 	 "finish or undo what a dead vpatch left",
 	 "Goes through the journals of this host. Changes that another vpatch is at work on are left "

@@ -241,15 +241,20 @@ static struct json_object *complete(struct out *out, int err, const char *words)
 	return o;
 }
 
+void out_object(struct out *out, struct json_object *o)
+{
+	if (out->json)
+		printf("%s\n", json_object_to_json_string_ext(
+				       o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 int out_finish(struct out *out, int err, const struct diag *diag)
 {
 	const char *words = err == VP_OK ? "" : diag->text[0] ? diag->text : vp_err_sentence(err);
 	struct json_object *o = complete(out, err, words);
 	int code = vp_err_exit(err);
 
-	if (out->json)
-		printf("%s\n", json_object_to_json_string_ext(
-				       o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	out_object(out, o);
 	if (err != VP_OK)
 		say(out, OUT_BAD, words);
 	json_object_put(o);

@@ -56,6 +56,9 @@ const char *out_time_text(char *to, uint64_t ns);
 #define OUT_SIZE_LEN 32
 const char *out_size_text(char *to, uint64_t bytes);
 
+/* With --json: one more line, an object of its own, of a command that has many results. */
+void out_object(struct out *out, struct json_object *o);
+
 /* Prints what is left to print: the object, or the words of a failure. Returns the exit code. */
 int out_finish(struct out *out, int err, const struct diag *diag);
 

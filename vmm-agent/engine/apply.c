@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bytes.h"
 #include "vmm-agent/engine/change.h"
+#include "vmm-agent/engine/events.h"
 #include "vmm-agent/engine/journal.h"
 #include "vmm-agent/engine/plan.h"
 #include "vmm-agent/engine/vmm.h"
@@ -22,7 +24,9 @@ struct session {
 void eng_report_deinit(struct eng_report *r)
 {
 	free(r->edits);
+	free(r->payload_bytes);
 	r->edits = NULL;
+	r->payload_bytes = NULL;
 	r->n_edits = 0;
 }
 
@@ -94,8 +98,10 @@ static int session_open(struct session *s, struct vp_target *t, const struct eng
 	if (r == VP_OK)
 		r = guest_open(t, GUEST_STATE_KNOWN | (opts->dry_run ? 0 : GUEST_MAY_HOLD), diag,
 			       &s->g);
-	if (r == VP_OK)
+	if (r == VP_OK) {
+		report->guest = *guest_info(s->g);
 		r = check_journal(s);
+	}
 	s->plan = (struct eng_plan){.t = t,
 				    .g = s->g,
 				    .opts = opts,
@@ -115,6 +121,20 @@ static void session_close(struct session *s, int r)
 	eng_unlock(s->opts->dirs.run_dir, &vp_target_info(s->t)->id, s->lock);
 }
 
+/* The payload's bytes, if the transaction brings them. */
+static int report_payload(const struct eng_area *a, struct eng_report *rep)
+{
+	uint64_t off = rep->payload.v - a->gva.v;
+
+	if (rep->payload_len == 0 || !vp_fits(off, rep->payload_len, a->len))
+		return VP_OK;
+	rep->payload_bytes = malloc(rep->payload_len);
+	if (!rep->payload_bytes)
+		return VP_E_NOMEM;
+	memcpy(rep->payload_bytes, a->new + off, rep->payload_len);
+	return VP_OK;
+}
+
 /* The words that were or would be changed, the ledger's own left out. */
 static int report_edits(struct session *s)
 {
@@ -122,12 +142,32 @@ static int report_edits(struct session *s)
 	struct eng_report *rep = s->plan.report;
 
 	rep->edits = calloc(txn->n_steps + 1, sizeof(*rep->edits));
-	if (!rep->edits)
+	if (!rep->edits || report_payload(&txn->area, rep) < 0)
 		return diag_set(s->diag, VP_E_NOMEM, "report: no memory");
 	for (uint32_t i = 0; i < txn->n_steps; i++)
 		if (txn->steps[i].e.edit.kind != VP_EDIT_STATE)
 			rep->edits[rep->n_edits++] = txn->steps[i].e;
 	return VP_OK;
+}
+
+/* What cannot be noted is no reason to take the change back. */
+static void note_events(struct session *s)
+{
+	struct eng_report *rep = s->plan.report;
+	struct eng_poked what = {
+		.op = s->plan.txn->op == ENG_OP_APPLY ? ENG_EVENT_APPLY : ENG_EVENT_REVERT,
+		.name = rep->name,
+		.version = rep->version,
+		.payload = rep->payload,
+		.payload_len = rep->payload_bytes ? rep->payload_len : 0,
+		.edits = rep->edits,
+		.n_edits = rep->n_edits,
+	};
+	struct diag diag;
+
+	diag_init(&diag);
+	if (eng_events_add(s->opts->dirs.run_dir, &vp_target_info(s->t)->id, &what, &diag) < 0)
+		eng_note(rep, "vpatch events will not tell of this change: %s", diag.text);
 }
 
 static int carry_out(struct session *s)
@@ -150,7 +190,10 @@ static int carry_out(struct session *s)
 		return r;
 	if (s->opts->dry_run)
 		return vp_check(s->t, s->diag);
-	return eng_change_run(&change, s->diag, s->plan.report);
+	r = eng_change_run(&change, s->diag, s->plan.report);
+	if (s->plan.report->changed)
+		note_events(s);
+	return r;
 }
 
 int eng_apply(struct vp_target *t, const struct hf_bundle *b, const struct eng_opts *opts,

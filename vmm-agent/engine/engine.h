@@ -48,11 +48,15 @@ struct eng_report {
 	char replaced_version
 		[VP_LEDGER_VERSION_LEN]; /* of the hotfix this one took the place of; "" */
 	bool inline_unchecked, unsigned_ok;
-	vp_gva_t payload; /* where the payload lies or would lie */
+	struct guest_info guest; /* the kernel it is about; arch is NULL until that was found */
+	vp_gva_t payload;        /* where the payload lies or would lie */
 	uint32_t payload_len;
 	bool live; /* the guest runs while its words change; each edit says how */
 	char why_stop
 		[256]; /* why nothing less than stop was right; "" where stop was named, or live */
+	/* payload_len bytes, malloc'ed by the engine: what is or would be written there. NULL when the
+	 * payload lies there already. */
+	uint8_t *payload_bytes;
 	uint64_t window_ns; /* first vCPU held to last one released; 0 when there was none */
 	uint64_t mixed_ns;  /* how long the set was mixed while the guest ran; 0 normally */
 	uint64_t arena_free;

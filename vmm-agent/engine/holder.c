@@ -329,7 +329,6 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 	ret->holder_died = !done;
 	held_at = w.prog->held_at;
 	stored_at = w.prog->last_store_at;
-	ret->stored_at = stored_at;
 	torn = !done && w.prog->end == ENG_END_TORN;
 	for (int i = 0; !done && i < REPAIRS; i++) {
 		done = run_job(hold, ENG_JOB_REPAIR, &w, &expired);
@@ -338,6 +337,7 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 		    (vp_target_caps(hold->t) & VP_CAP_DEATH_FREES))
 			ret->mixed_ns = w.prog->held_at - stored_at;
 	}
+	ret->stored_at = stored_at ? stored_at : w.prog->last_store_at;
 	ret->end = done ? (enum eng_end)w.prog->end : ENG_END_NONE;
 	ret->window_ns = done && held_at ? w.prog->free_at - held_at : 0;
 	if (!done)

@@ -8,9 +8,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vmm-agent/engine/change.h"
+#include "vmm-agent/engine/events.h"
 #include "vmm-agent/engine/journal.h"
 #include "vmm-agent/engine/record.h"
 #include "vmm-agent/engine/vmm.h"
@@ -54,6 +56,25 @@ static int check_places(const struct eng_txn *txn, const struct eng_view *view, 
 	return VP_OK;
 }
 
+/* A change that is found whole was made by a command that could not say so any more. Of one that was put
+ * back nobody knows which words had been stored: all of them are as they were, from now on. */
+static void note_events(struct recovery *rec, const struct eng_txn *txn, struct eng_recovered *ret)
+{
+	struct eng_edit *edits = calloc(txn->n_steps + 1, sizeof(*edits));
+	struct eng_poked what = {
+		.op = ENG_EVENT_RECOVER,
+		.name = txn->name,
+		.version = txn->version,
+		.edits = edits,
+		.undone = ret->outcome == ENG_ROLLED_BACK,
+	};
+
+	for (uint32_t i = 0; edits && i < txn->n_steps; i++)
+		edits[what.n_edits++] = txn->steps[i].e;
+	(void)!eng_events_add(rec->dirs->run_dir, &txn->id, &what, &ret->diag);
+	free(edits);
+}
+
 static int repair(struct recovery *rec, struct vp_target *t, const struct eng_txn *txn,
 		  struct guest *g, struct eng_recovered *ret)
 {
@@ -66,7 +87,11 @@ static int repair(struct recovery *rec, struct vp_target *t, const struct eng_tx
 	};
 	int r = check_places(txn, &view, &ret->diag);
 
-	return r < 0 ? r : eng_change_recover(&change, &ret->diag, &ret->outcome);
+	if (r == VP_OK)
+		r = eng_change_recover(&change, &ret->diag, &ret->outcome);
+	if (r == VP_OK)
+		note_events(rec, txn, ret);
+	return r;
 }
 
 static int with_target(struct recovery *rec, struct vp_target *t, const struct eng_txn *txn,
@@ -193,6 +218,7 @@ int eng_recover(const struct eng_dirs *dirs, eng_open_fn open, void *open_ctx,
 	struct recovery rec = {dirs, open, open_ctx, fn, ctx, VP_OK};
 	int r = eng_journal_each(dirs->state_dir, recover_one, &rec, diag);
 
+	eng_events_sweep(dirs->run_dir);
 	if (r < 0)
 		return r;
 	if (rec.worst < 0)
