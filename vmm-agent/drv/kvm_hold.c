@@ -327,6 +327,7 @@ int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag
 /*
  * SEIZE, INTERRUPT, the stop, DETACH for one thread after the other: no two stand still at once, and none
  * longer than that takes. Registers are not asked for, so nothing is put into the kvm_run pages.
+ * kvm_live.c has what it is good for.
  */
 int kvm_roll(struct kvm *k, uint64_t deadline, struct diag *diag)
 {

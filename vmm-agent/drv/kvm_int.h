@@ -39,8 +39,8 @@ struct kvm_thread {
 /* A piece of a file that the VMM has mapped shared, and that we have mapped, too. */
 struct kvm_map {
 	uint64_t hva, len; /* there */
-	uint64_t off, ino; /* in the file */
-	unsigned major, minor;
+	uint64_t off;      /* in the file */
+	uint64_t major, minor, ino;
 	uint8_t *at; /* here */
 	bool proven; /* by the look that was taken last */
 };

@@ -35,22 +35,34 @@
 #define SAME_LEN 64u
 #define FDS_MAX  4096u
 
+/* A number of maps' line, and what is behind it must begin with `end`. */
+static bool number(const char **at, int base, char end, uint64_t *ret)
+{
+	char *behind;
+
+	*ret = strtoull(*at, &behind, base);
+	if (behind == *at || *behind != end)
+		return false;
+	*at = behind + 1;
+	return true;
+}
+
 /* A line of maps; proc_pid_maps(5). */
 static bool parse_line(const char *line, struct kvm_map *ret, bool *shared_ret)
 {
-	unsigned major, minor;
+	const char *perms;
 	uint64_t end;
-	char perms[5];
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64, &ret->hva, &end,
-		   perms, &ret->off, &major, &minor, &ret->ino) != 7 ||
-	    end <= ret->hva)
+	if (!number(&line, 16, '-', &ret->hva) || !number(&line, 16, ' ', &end) || end <= ret->hva)
 		return false;
 	ret->len = end - ret->hva;
-	ret->major = major;
-	ret->minor = minor;
-	*shared_ret = strcmp(perms, "rw-s") == 0 || strcmp(perms, "rwxs") == 0;
-	return true;
+	perms = line;
+	if (strcspn(perms, " ") != 4)
+		return false;
+	line += 5;
+	*shared_ret = perms[0] == 'r' && perms[1] == 'w' && perms[3] == 's';
+	return number(&line, 16, ' ', &ret->off) && number(&line, 16, ':', &ret->major) &&
+	       number(&line, 16, ' ', &ret->minor) && number(&line, 10, ' ', &ret->ino);
 }
 
 /* Calls fn for the shared, writable pieces of files that a process has mapped, until it gives false. */
