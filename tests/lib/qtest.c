@@ -26,6 +26,8 @@
 #define LEFT_NS     (2 * CLOCK_NS_PER_MS)
 #define PENDING_MAX 32u  /* QEMU's answers to them fit into the socket, whoever reads them */
 #define STORE_MAX   256u /* bytes a command */
+#define COMMAND_MAX (64 + 2 * STORE_MAX)
+#define OUT_MAX     4096u
 
 struct qtest {
 	struct vp_target *way; /* driver gdb's */
@@ -33,8 +35,10 @@ struct qtest {
 	struct qtest_wait wait;
 	int fd;
 	unsigned pending; /* commands without their answer */
-	int failed;       /* the first error; the stream is of no use after it */
-	size_t len;       /* of the line that has begun */
+	size_t n_out;     /* of them not sent yet */
+	char out[OUT_MAX];
+	int failed; /* the first error; the stream is of no use after it */
+	size_t len; /* of the line that has begun */
 	char line[128];
 };
 
@@ -72,11 +76,30 @@ static int take(struct qtest *q, const char *buf, size_t n)
 	return r;
 }
 
+static int send_all(struct qtest *q)
+{
+	for (size_t at = 0; q->failed == VP_OK && at < q->n_out;) {
+		ssize_t n = send(q->fd, q->out + at, q->n_out - at, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			(void)failed(q, errno == EPIPE || errno == ECONNRESET ? VP_E_DISCONNECTED
+									      : VP_E_IO);
+		else
+			at += (size_t)n;
+	}
+	q->n_out = 0;
+	return q->failed;
+}
+
 /* Until every command has been answered: what they stored is in place. */
 static int settle(struct qtest *q, uint64_t deadline)
 {
 	char buf[256];
 
+	if (q->n_out > 0)
+		(void)send_all(q);
 	while (q->failed == VP_OK && q->pending > 0) {
 		struct pollfd p = {.fd = q->fd, .events = POLLIN};
 		int ms = (int)(clock_left(deadline) / CLOCK_NS_PER_MS);
@@ -96,32 +119,23 @@ static int settle(struct qtest *q, uint64_t deadline)
 	return q->failed;
 }
 
-static int send_all(struct qtest *q, const char *buf, size_t n)
-{
-	while (n > 0) {
-		ssize_t done = send(q->fd, buf, n, MSG_NOSIGNAL);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return failed(q, errno == EPIPE || errno == ECONNRESET ? VP_E_DISCONNECTED
-									       : VP_E_IO);
-		buf += done;
-		n -= (size_t)done;
-	}
-	return VP_OK;
-}
-
+/* QEMU takes what is sent at once in one go, and its main thread has to get its lock away from CPUs that
+ * take exceptions only once for it. */
 static int put(struct qtest *q, uint64_t at, const uint8_t *bytes, size_t len)
 {
-	char command[64 + 2 * STORE_MAX];
-	int n = snprintf(command, sizeof(command), "write 0x%" PRIx64 " 0x%zx 0x", at, len);
+	int n = 0, r = VP_OK;
 
+	if (q->pending >= PENDING_MAX || q->n_out + COMMAND_MAX > sizeof(q->out))
+		r = settle(q, clock_in(ANSWER_NS));
+	if (r < 0)
+		return r;
+	n = snprintf(q->out + q->n_out, COMMAND_MAX, "write 0x%" PRIx64 " 0x%zx 0x", at, len);
 	for (size_t i = 0; i < len; i++)
-		n += snprintf(command + n, sizeof(command) - (size_t)n, "%02x", bytes[i]);
-	command[n++] = '\n';
+		n += snprintf(q->out + q->n_out + n, COMMAND_MAX - (size_t)n, "%02x", bytes[i]);
+	q->out[q->n_out + (size_t)n] = '\n';
+	q->n_out += (size_t)n + 1;
 	q->pending++;
-	return send_all(q, command, (size_t)n);
+	return VP_OK;
 }
 
 /* --- live -------------------------------------------------------------------------------------- */
@@ -151,8 +165,6 @@ static int live_store(void *self, vp_gpa_t at, const void *buf, size_t len)
 		size_t n = len < STORE_MAX ? len : STORE_MAX;
 
 		r = put(q, at.v, bytes, n);
-		if (r == VP_OK && q->pending >= PENDING_MAX)
-			r = settle(q, clock_in(ANSWER_NS));
 		at.v += n;
 		bytes += n;
 		len -= n;

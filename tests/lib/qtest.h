@@ -4,8 +4,8 @@
  * (vm_start_qtest). A `write` there is made by QEMU's main thread while the vCPUs run, and throws the
  * translations of what it writes away. Everything else, holding the guest included, is driver gdb's.
  *
- *	store   write 0xGPA 0xLEN 0xBYTES    sent at once, the answer is waited for
- *	store   write ...                    by the next sync or read
+ *	store   write 0xGPA 0xLEN 0xBYTES    sent in their order by the next sync, read or close,
+ *	store   write ...                    or when there are many
  *	sync    OK OK                        no vCPU enters what was translated before;
  *	        wait->all                    and each has left what it was in
  *
