@@ -26,7 +26,9 @@ bool vpatch_arch_entry(uintptr_t at, bool literal, struct vp_site *ret)
 	ret->sequence = VP_SEQ_ARM64_TWO;
 	ret->len = 8;
 	if (room) {
-		*(volatile uint64_t *)at = 0;
+		/* Behind the entry: a CPU may still be on its way through the dispatcher when the entry
+		 * is a nop again and the literal what it was. */
+		*(volatile uint64_t *)at = (uintptr_t)(text + 2);
 		ret->literal = vp_gva(at);
 	}
 	return true;

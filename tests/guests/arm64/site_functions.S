@@ -70,7 +70,7 @@ nops_on:
 	ldp	x29, x30, [sp], 16
 
 	.globl	probe_literal, probe_literal_only
-VPATCH_ENTRY_LITERAL(literal, probe_literal, 0, 0)
+VPATCH_ENTRY_LITERAL(literal, probe_literal, probe_literal + 8, 0)
 	mov	x0, 1
 	ret
 
