@@ -32,7 +32,7 @@ bool vpatch_arch_entry(uintptr_t at, bool literal, struct vp_site *ret)
 	return true;
 }
 
-/* D7.5.9.1 in the issue that B2.2.5 is cited of: clean to the point of unification, invalidate there. */
+/* Clean to the point of unification, invalidate from there; B2.4.4. CTR_EL0: D13.2.34. */
 void vpatch_arch_sync(uintptr_t at, size_t len)
 {
 	uint64_t ctr;
