@@ -86,6 +86,7 @@ help:
 	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
 	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR= LIBDIR=   make uninstall clean'
 	@echo 'make vmm        the example VMM with libvpatch in it (tests/vmm)'
+	@echo 'make stubs      the guest stub for every architecture whose compiler is here (guest-stub)'
 	@echo 'Variables: O=DIR V=1 SAN=address,undefined CC= CFLAGS='
 
 # --- building ---------------------------------------------------------------------------------
@@ -206,14 +207,14 @@ STUB_x86-64 := $(GUEST_CC) -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fc
 STUB_FLAGS := -std=gnu11 $(WARN) -I. -O2 -g -ffreestanding -fno-pic -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -ffunction-sections -fdata-sections
 STUB_ARCHES := $(foreach a,$(patsubst guest-stub/%/site.h,%,$(wildcard guest-stub/*/site.h)), \
-	$(if $(shell command -v $(firstword $(STUB_$(a)))),$(a), \
-	$(info $(firstword $(STUB_$(a))) is missing: no stub and no guest of $(a))))
+	$(if $(shell command -v $(firstword $(STUB_$(a)))),$(a)))
+STUB_MISSING := $(filter-out $(STUB_ARCHES),$(patsubst guest-stub/%/site.h,%,$(wildcard guest-stub/*/site.h)))
 STUB_SRCS := protocol/bytes.c protocol/sites.c protocol/sites_write.c $(wildcard guest-stub/*.c)
 STUB_LIBS := $(STUB_ARCHES:%=$(O)/guest-stub/%/libvpatch-stub.a)
 SITE_GUESTS := $(STUB_ARCHES:%=$(O)/tests/guests/%/sites.elf)
 .PHONY: stubs
 stubs: $(STUB_LIBS)
-all: stubs
+	$(Q)$(foreach a,$(STUB_MISSING),echo '$(firstword $(STUB_$(a))) is missing: no stub of $(a)';):
 units tools: $(SITE_GUESTS)
 stub_objs = $(addprefix $(O)/guest-stub/$(1)/,$(addsuffix .o,$(2)))
 define stub_rules

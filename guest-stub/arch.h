@@ -6,7 +6,8 @@
 #include "protocol/sites.h"
 
 /*
- * at is the place of an entry in section __patchable_function_entries, or a function that has one.
+ * at is the place of an entry in section __patchable_function_entries, or a function that has one (on
+ * ARM with its Thumb bit).
  * Writes the sequence there and fills in at, sequence and len; with `literal`, the address of the
  * literal too. False if nothing is there that the compiler could have left.
  */

@@ -139,16 +139,26 @@ static void finish(struct sites *s)
 	}
 }
 
+static size_t records(void)
+{
+	return ((uintptr_t)__stop_vpatch_sites - (uintptr_t)__start_vpatch_sites) /
+	       sizeof(struct record);
+}
+
+static size_t entries(void)
+{
+	return ((uintptr_t)__stop___patchable_function_entries -
+		(uintptr_t)__start___patchable_function_entries) /
+	       sizeof(uintptr_t);
+}
+
 static bool collect(struct sites *s)
 {
-	const struct record *r;
-	const uintptr_t *e;
-
-	for (r = __start_vpatch_sites; r < __stop_vpatch_sites; r++)
-		if (!add_record(s, r))
+	for (size_t i = 0; i < records(); i++)
+		if (!add_record(s, &__start_vpatch_sites[i]))
 			return false;
-	for (e = __start___patchable_function_entries; e < __stop___patchable_function_entries; e++)
-		if (!add_entry(s, *e))
+	for (size_t i = 0; i < entries(); i++)
+		if (!add_entry(s, __start___patchable_function_entries[i]))
 			return false;
 	sort(s->at, s->n);
 	finish(s);
@@ -183,9 +193,7 @@ static void announce(uint8_t *table, size_t len, uint32_t size)
 int vpatch_stub_publish(const struct vpatch_stub *stub)
 {
 	const struct vp_trap_space trap_space = {vp_gva((uintptr_t)stub->traps), stub->traps_len};
-	size_t n = (size_t)(__stop_vpatch_sites - __start_vpatch_sites) +
-		   (size_t)(__stop___patchable_function_entries -
-			    __start___patchable_function_entries);
+	size_t n = records() + entries();
 	uintptr_t end = ((uintptr_t)stub->table + stub->table_len) & ~(uintptr_t)7;
 	struct sites s = {.stub = stub, .room = (uint32_t)n};
 	struct vp_sites_new t = {

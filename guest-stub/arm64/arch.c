@@ -3,7 +3,7 @@
 
 #define NOP        0xd503201fu /* Arm ARM (DDI 0487) C6.2.239 */
 #define BTI_C      0xd503245fu /* C6.2.41 */
-#define MOV_X9_X30 0xaa1e03e9u /* ORR x9, xzr, x30; C6.2.236 */
+#define MOV_X9_X30 0xaa1e03e9u /* C6.2, MOV (register) */
 #define BRK        0xd4200000u /* C6.2.40 */
 #define BRK_MASK   0xffe0001fu
 #define BEFORE     2 /* nops that make room for a literal */
@@ -34,7 +34,7 @@ bool vpatch_arch_entry(uintptr_t at, bool literal, struct vp_site *ret)
 	return true;
 }
 
-/* D7.5.9.1 in the issue that B2.2.5 is cited of: clean to the point of unification, invalidate there. */
+/* Clean to the point of unification, invalidate from there: DDI 0487, the sequences in K13 */
 void vpatch_arch_sync(uintptr_t at, size_t len)
 {
 	uint64_t ctr;

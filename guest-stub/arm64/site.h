@@ -37,7 +37,7 @@
 #define VPATCH_ENTRY_FOUR(name, f) \
 	771: b 772f; mov x29, sp; bl f; ldp x29, x30, [sp], 16; \
 	772: VPATCH_ENTRY_RECORD(name, VP_SEQ_ARM64_FOUR, 16)
-#define VPATCH_ENTRY_PUSH .inst 0xa9bf7bfd /* stp x29, x30, [sp, #-16]!; C6.2.321 */
+#define VPATCH_ENTRY_PUSH .inst 0xa9bf7bfd /* stp x29, x30, [sp, #-16]!; DDI 0487 C6.2, STP */
 #define VPATCH_ENTRY_FOUR_ON(name, f) \
 	771: VPATCH_ENTRY_PUSH; mov x29, sp; bl f; ldp x29, x30, [sp], 16; \
 	VPATCH_ENTRY_RECORD(name, VP_SEQ_ARM64_FOUR, 16)
