@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGS_MAX 64
-#define TCG      "tcg,thread=multi"
+#define ARGS_MAX    64
+#define GREETING_MS 30000
+#define TCG         "tcg,thread=multi"
 
 static const struct {
 	const char *name, *program, *machine, *cpu, *accel, *mib;
@@ -106,16 +108,18 @@ static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra
 	_exit(127);
 }
 
-/* True once somebody listens there. The connection is given up at once: QEMU serves one at a time
- * and takes the next. */
+/* True once QEMU greets whoever connects: on a loaded host it may listen for seconds before its main loop
+ * runs. The connection is given up at once: QEMU serves one at a time and takes the next. */
 static bool answers(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	bool ok;
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	ok = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+	ok = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	     poll(&p, 1, GREETING_MS) == 1;
 	if (fd >= 0)
 		close(fd);
 	return ok;
