@@ -348,10 +348,71 @@ static void test_an_answer_that_is_no_ok_is_an_error(void **state)
 	rmdir(dir);
 }
 
+/* The machines that site guests run in. Theirs is a firmware that waits, or a branch to itself: a CPU that
+ * faults for ever keeps QEMU's lock from its monitor. */
+static void test_every_machine_takes_stores(void **state)
+{
+	static const struct {
+		enum vm_kind kind;
+		enum arch_id arch;
+		uint64_t ram;
+		const char *option; /* by which the image gets there */
+		uint32_t loop;
+	} machines[] = {
+		{VM_X86_TCG, ARCH_X86_64, 0x2000000, NULL, 0},
+		{VM_MICROVM_TCG, ARCH_X86_64, 0x2000000, NULL, 0},
+		{VM_RISCV64_TCG, ARCH_RISCV64, 0x82000000, "-bios", 0x0000006f},
+		{VM_THUMB2_TCG, ARCH_THUMB2, 0x42000000, "-device", 0xeafffffe},
+		/* in the order of bytes that it begins with */
+		{VM_PPC64LE_TCG, ARCH_PPC64LE, 0x2000000, "-bios", 0x00000048},
+	};
+	char image[] = "/tmp/vpatch-qtest-XXXXXX";
+	int fd = mkstemp(image);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
+		const uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+		uint8_t back[8] = {0}, loop[4];
+		char value[128] = "";
+		const char *extra[4] = {machines[i].option, value};
+		struct ctx c = {0};
+
+		if (vm_missing(machines[i].kind)) {
+			print_message("%s is missing\n", vm_missing(machines[i].kind));
+			continue;
+		}
+		vp_st32(loop, machines[i].loop);
+		for (off_t at = 0; at < 4096; at += 4)
+			assert_int_equal(pwrite(fd, loop, 4, at), 4);
+		snprintf(value, sizeof(value),
+			 machines[i].kind == VM_THUMB2_TCG
+				 ? "loader,file=%s,addr=0x40100000,force-raw=on,cpu-num=0"
+				 : "%s",
+			 image);
+		assert_true(vm_start_qtest(&c.vm, machines[i].kind, extra));
+		if (qtest_open(c.vm.name, c.vm.qmp, c.vm.qtest, NULL, &c.diag, &c.t) < 0)
+			fail_msg("%s: %s", vm_kind_name(machines[i].kind), c.diag.text);
+		assert_int_equal(vp_target_info(c.t)->arch->id, machines[i].arch);
+		OK(&c, vp_live_open(c.t, &c.diag, &c.l));
+		OK(&c, vp_live_store(c.l, vp_gpa(machines[i].ram), bytes, sizeof(bytes)));
+		OK(&c, vp_live_sync(c.l, ARCH_SYNC_DATA, VP_NO_DEADLINE, &c.diag));
+		/* In the order of their addresses, whichever byte order the target has. */
+		OK(&c, vp_read(c.t, vp_gpa(machines[i].ram), back, sizeof(back)));
+		assert_memory_equal(bytes, back, sizeof(back));
+		vp_live_close(c.l);
+		vp_target_close(c.t);
+		vm_stop(&c.vm);
+	}
+	close(fd);
+	unlink(image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_running_cpus_run_what_was_stored),
+		cmocka_unit_test(test_every_machine_takes_stores),
 		cmocka_unit_test(test_without_a_callback_the_threads_are_watched),
 		cmocka_unit_test(test_what_is_stored_is_read_back),
 		cmocka_unit_test(test_the_guest_can_be_held_between),
