@@ -2,14 +2,14 @@
 /*
  * Toggles the sites of a site guest while its CPUs run them, under TCG:
  *
- *	sitelive ARCH IMAGE [--probe NAME|all] [--discipline each|auto|stop|word|trap|skip|literal]
+ *	sitelive ARCH IMAGE [--probe NAME|all] [--discipline each|live|auto|stop|word|trap|skip|literal]
  *		[--toggles N] [--cpus N] [--singlestep] [--early] [--no-reread]
  *	sitelive ARCH IMAGE --bad NAME|all [--probe ...] ...
  *	sitelive ARCH IMAGE --list              probes, their disciplines, and with ! what is bad
  *
  * A toggle is one edit, old to new or back, by the program that arch_poke gives for it; ahead of it the
  * CPUs are told to expect either result, behind it the one. `each` is every discipline that the probe is
- * to be run with. Exit 0: every CPU had both results of every probe and nothing else. --bad: the program
+ * to be run with, `live` is those but stop, and one by its name goes for the probes that have it. Exit 0: every CPU had both results of every probe and nothing else. --bad: the program
  * is one that is known to be wrong, and exit 0 says that this was seen. --early: a trap's record goes
  * before every CPU has left the handler, which is what the handler's second look is for; it has to be seen
  * to look. 2: usage; 77: what is missing.
@@ -32,13 +32,13 @@
 #define PATIENCE    (3 * SECOND) /* of a bad program, whose CPUs may never come round */
 #define NO_REREAD   "no-reread"  /* as a flag of the guest's handler */
 #define DISCIPLINES (VP_DISCIPLINE_LITERAL + 1)
+#define EACH        ((1u << DISCIPLINES) - 2)
 
 struct run {
 	struct siteguest_opts opts;
-	const char *probe; /* NULL: all */
-	const char *bad;   /* NULL: none */
-	enum vp_discipline discipline;
-	bool each;
+	const char *probe;    /* NULL: all */
+	const char *bad;      /* NULL: none */
+	unsigned disciplines; /* 1 << VP_DISCIPLINE_*, 0: auto */
 	bool early;
 	bool no_reread;
 	bool list;
@@ -318,23 +318,31 @@ static bool wanted(const struct run *r, const struct probe *p)
 	return !r->probe || same(r->probe, p->name);
 }
 
-static bool good_probe(struct run *r, unsigned i)
+static bool good_edit(struct run *r, unsigned probe, enum vp_discipline d)
 {
-	const struct probe *p = &r->g.probes[i];
-	unsigned from = r->each ? 1 : r->discipline, to = r->each ? DISCIPLINES - 1 : r->discipline;
+	struct job j;
+
+	if (describe(&j, r, probe) < 0) {
+		fprintf(stderr, "sitelive: %s: %s\n", j.p->name, r->diag.text);
+		return false;
+	}
+	j.discipline = d;
+	return good(&j, probe, d ? arch_discipline_name(d) : "auto");
+}
+
+static bool good_probe(struct run *r, unsigned i, unsigned *n)
+{
 	bool ok = true;
 
-	for (unsigned d = from; ok && d <= to; d++) {
-		struct job j;
-
-		if (r->each && !(p->discipline >> d & 1))
-			continue;
-		ok = describe(&j, r, i) == VP_OK;
-		if (!ok)
-			fprintf(stderr, "sitelive: %s: %s\n", p->name, r->diag.text);
-		j.discipline = (enum vp_discipline)d;
-		ok = ok && good(&j, i, d ? arch_discipline_name((enum vp_discipline)d) : "auto");
+	if (!r->disciplines) {
+		++*n;
+		return good_edit(r, i, 0);
 	}
+	for (int d = 1; ok && d < DISCIPLINES; d++)
+		if (r->disciplines & r->g.probes[i].discipline & 1u << d) {
+			ok = good_edit(r, i, (enum vp_discipline)d);
+			++*n;
+		}
 	return ok;
 }
 
@@ -348,8 +356,7 @@ static int run_good(struct run *r)
 	for (unsigned i = 0; ok && i < r->g.n_probes; i++) {
 		if (!wanted(r, &r->g.probes[i]) || r->g.probes[i].discipline & PROBE_BAD)
 			continue;
-		ok = good_probe(r, i);
-		n++;
+		ok = good_probe(r, i, &n);
 	}
 	siteguest_stop(&r->g);
 	if (ok && n == 0)
@@ -385,40 +392,50 @@ static bool bad(struct job *j, unsigned probe)
 	return false;
 }
 
-/* Each in a guest of its own. */
+/* One bad program on each probe that it fits; where it is not about the architecture, on the first. Each
+ * run spoils its guest. False: the tool itself failed. */
+static bool bad_program(struct run *r, const struct sitebad *b, unsigned *n, unsigned *seen)
+{
+	unsigned fits = 0;
+
+	for (unsigned i = 0; !r->g.t || i < r->g.n_probes; i++) {
+		struct arch_poke_ask a;
+		struct job j;
+
+		if (fits > 0 && b->arch == ARCH_COUNT)
+			break;
+		if ((!r->g.t && siteguest_start(&r->g, &r->opts, &r->diag) < 0) ||
+		    describe(&j, r, i) < 0) {
+			fprintf(stderr, "sitelive: %s\n", r->diag.text);
+			return false;
+		}
+		j.bad = b;
+		a = ask(&j, true);
+		if (!wanted(r, j.p) || !sitebad_fits(b, r->opts.arch, &a))
+			continue;
+		fits++;
+		*seen += bad(&j, i);
+		siteguest_stop(&r->g);
+		if (i + 1 == r->g.n_probes)
+			break;
+	}
+	*n += fits;
+	return true;
+}
+
 static int run_bad(struct run *r)
 {
 	unsigned n = 0, seen = 0;
+	bool ok = true;
 
 	r->opts.patience = PATIENCE;
-	for (unsigned b = 0; sitebad_at(b); b++) {
-		unsigned probes = 1;
-
-		if (!same(r->bad, "all") && !same(r->bad, sitebad_at(b)->name))
-			continue;
-		for (unsigned i = 0; i < probes; i++) {
-			struct arch_poke_ask a;
-			struct job j;
-
-			if (siteguest_start(&r->g, &r->opts, &r->diag) < 0 ||
-			    describe(&j, r, i) < 0) {
-				fprintf(stderr, "sitelive: %s\n", r->diag.text);
-				siteguest_stop(&r->g);
-				return 1;
-			}
-			probes = r->g.n_probes;
-			j.bad = sitebad_at(b);
-			a = ask(&j, true);
-			if (wanted(r, j.p) && sitebad_fits(j.bad, r->opts.arch, &a)) {
-				n++;
-				seen += bad(&j, i);
-			}
-			siteguest_stop(&r->g);
-		}
-	}
-	if (n == 0)
+	for (unsigned i = 0; ok && sitebad_at(i); i++)
+		if (same(r->bad, "all") || same(r->bad, sitebad_at(i)->name))
+			ok = bad_program(r, sitebad_at(i), &n, &seen);
+	siteguest_stop(&r->g);
+	if (ok && n == 0)
 		fprintf(stderr, "sitelive: %s: fits no such probe\n", r->bad);
-	return n > 0 && seen == n ? 0 : 1;
+	return ok && n > 0 && seen == n ? 0 : 1;
 }
 
 static int list(struct run *r)
@@ -460,12 +477,13 @@ static bool number(const char *text, unsigned *ret)
 
 static bool discipline(struct run *r, const char *text)
 {
-	r->each = same(text, "each");
-	r->discipline = 0;
+	r->disciplines = same(text, "each")   ? EACH
+			 : same(text, "live") ? EACH & ~(1u << VP_DISCIPLINE_STOP)
+					      : 0;
 	for (int d = 1; d < DISCIPLINES; d++)
 		if (same(text, arch_discipline_name((enum vp_discipline)d)))
-			r->discipline = (enum vp_discipline)d;
-	return r->each || r->discipline || same(text, "auto");
+			r->disciplines = 1u << d;
+	return r->disciplines || same(text, "auto");
 }
 
 static bool parse(struct run *r, int argc, char **argv)
@@ -528,13 +546,13 @@ static bool parse(struct run *r, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct run r = {.each = true, .toggles = 1000};
+	struct run r = {.disciplines = EACH, .toggles = 1000};
 	const char *missing;
 
 	if (!parse(&r, argc, argv)) {
 		fprintf(stderr,
 			"usage: sitelive ARCH IMAGE [--probe NAME|all] [--toggles N] [--cpus N] "
-			"[--singlestep] [--discipline each|auto|NAME] [--early] [--no-reread] | "
+			"[--singlestep] [--discipline each|live|auto|NAME] [--early] [--no-reread] | "
 			"--bad NAME|all | --list\n");
 		return 2;
 	}
