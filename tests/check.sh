@@ -50,7 +50,7 @@ for arch in ${ARCHES:-amd64 arm64}; do
   done
 done
 for arch in arm64 riscv64 thumb2 ppc64le x86-64; do
-  row "sites/$arch" 300 tests/rows/sites.sh "$arch"
+  row "sites/$arch" 600 tests/rows/sites.sh "$arch"
 done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
