@@ -42,7 +42,7 @@ struct bare_opts {
 	unsigned busy;   /* of them call, the first ones; the others rest */
 	unsigned ring;   /* 3 or 0: where they call */
 	unsigned sites;  /* call site_00000 .. in turn, so many of them; 0: guest_func0 */
-	const char *elf; /* NULL: guest.elf, or sites.elf when sites is set */
+	const char *elf; /* NULL: guest.elf, or many.elf when sites is set */
 	bool anonymous;  /* RAM that is no file of ours: only the VMM has it mapped; QEMU alone */
 	/* Of anonymous: what QEMU's RAM is instead of "memory-backend-ram", with its options. */
 	const char *backend;
