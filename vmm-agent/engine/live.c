@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "protocol/bytes.h"
+#include "protocol/sites_abi.h"
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/engine/poke.h"
 #include "vmm-agent/engine/verify.h"
@@ -212,10 +213,32 @@ static int put_steps(struct run *run)
 	return r;
 }
 
+/* A VMM may share some of its memory and keep other pieces for itself. */
+static int check_reach(struct run *run)
+{
+	const struct eng_txn *txn = run->live->txn;
+	bool all = txn->area.len == 0 || vp_live_reaches(run->l, txn->area.gpa, txn->area.len);
+
+	for (uint32_t i = 0; all && i < txn->n_steps; i++) {
+		const struct eng_step *step = &txn->steps[i];
+
+		all = vp_live_reaches(run->l, step->e.edit.gpa, step->e.edit.len) &&
+		      (step->trap.gva.v == 0 ||
+		       vp_live_reaches(run->l, step->trap.gpa, VP_TRAP_RECORD));
+	}
+	if (all)
+		return VP_OK;
+	return diag_set(&run->w.prog->diag, VP_E_DISCIPLINE,
+			"some of what is to change lies in memory that the VMM does not share: use "
+			"--discipline stop");
+}
+
 static int carry_out(struct run *run)
 {
-	int r = eng_window_verify(&run->w);
+	int r = check_reach(run);
 
+	if (r == VP_OK)
+		r = eng_window_verify(&run->w);
 	if (r == VP_OK)
 		r = put_area(run);
 	if (r == VP_OK)

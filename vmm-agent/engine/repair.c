@@ -150,6 +150,41 @@ static int put_back(struct eng_window *w, const struct eng_step *step, bool *ali
 	}
 }
 
+/* The instruction that will stand there does nothing, so nobody loads the literal. */
+static bool will_rest(const struct eng_window *w, const struct vp_edit *site)
+{
+	struct arch_insn insn;
+
+	return vp_target_info(w->t)->arch->decode(site->old, site->len, site->gva, &insn) ==
+		       VP_OK &&
+	       insn.kind == ARCH_INSN_NOP;
+}
+
+/* Should this holder die too, whoever runs the instruction finds the literal that it goes with. */
+static int put_back_pair(struct eng_window *w, const struct eng_step *site, bool *alien)
+{
+	bool site_first = will_rest(w, &site->e.edit);
+	int r = put_back(w, site_first ? site : site + 1, alien);
+
+	return r == VP_OK ? put_back(w, site_first ? site + 1 : site, alien) : r;
+}
+
+static int put_back_all(struct eng_window *w, bool *alien)
+{
+	const struct eng_step *steps = w->txn->steps;
+	int r = VP_OK;
+
+	for (uint32_t i = w->txn->n_steps; r == VP_OK && i-- > 0;) {
+		if (steps[i].in_area)
+			continue;
+		if (i > 0 && steps[i - 1].literal)
+			r = put_back_pair(w, &steps[--i], alien);
+		else
+			r = put_back(w, &steps[i], alien);
+	}
+	return r;
+}
+
 static int retire_area(struct eng_window *w, const struct survey *s, bool *alien)
 {
 	const struct eng_area *a = &w->txn->area;
@@ -238,9 +273,7 @@ enum eng_end eng_window_repair(struct eng_window *w)
 	if (r == VP_OK)
 		w->prog->mixed = s.some_old && s.some_new;
 	if (r == VP_OK && !s.all_new) {
-		for (uint32_t i = w->txn->n_steps; r == VP_OK && i-- > 0;)
-			if (!w->txn->steps[i].in_area)
-				r = put_back(w, &w->txn->steps[i], &alien);
+		r = put_back_all(w, &alien);
 		if (r == VP_OK)
 			r = retire_area(w, &s, &alien);
 	}
