@@ -108,7 +108,7 @@ static int check_pcs(struct eng_window *w, const struct eng_step *step)
 static int check_trap(struct eng_window *w, const struct eng_step *step)
 {
 	const struct eng_trap *trap = &step->trap;
-	uint8_t at[8];
+	uint8_t at[8] = {0};
 	vp_gpa_t gpa;
 	int r = eng_trap_locate(w->view, trap, &gpa);
 
