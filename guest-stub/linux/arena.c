@@ -61,8 +61,9 @@ bool arena_at_rest(void)
 
 void arena_describe(struct vp_arena *a, struct vp_ledger_space *l)
 {
-	*a = (struct vp_arena){
-		.at = vp_gva((unsigned long)arena), .len = arena_size, .filler_len = STUB_FILLER_LEN};
+	*a = (struct vp_arena){.at = vp_gva((unsigned long)arena),
+			       .len = arena_size,
+			       .filler_len = STUB_FILLER_LEN};
 	for (size_t i = 0; i < STUB_FILLER_LEN; i++)
 		a->filler[i] = filler(i);
 	*l = (struct vp_ledger_space){.at = vp_gva((unsigned long)ledger), .len = ledger_size};

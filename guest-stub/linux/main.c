@@ -29,8 +29,11 @@ static bool held; /* by a reference to the module itself */
 /* A module cannot refuse to be unloaded, but while there is a reference to it nobody tries to. */
 static int release(const char *value, const struct kernel_param *param)
 {
-	int r;
+	bool yes;
+	int r = kstrtobool(value, &yes);
 
+	if (r < 0 || !yes)
+		return r < 0 ? r : -EINVAL;
 	mutex_lock(&lock);
 	r = held ? table_release() : -ENODEV;
 	if (r == 0) {
@@ -68,7 +71,8 @@ static int __init stub_init(void)
 	size_t size = 0;
 	int r;
 
-	if (!arena_kib || !ledger_kib || arena_kib > SZ_32M / SZ_1K || ledger_kib > SZ_32M / SZ_1K) {
+	if (!arena_kib || !ledger_kib || arena_kib > SZ_32M / SZ_1K ||
+	    ledger_kib > SZ_32M / SZ_1K) {
 		pr_err("arena_kib and ledger_kib: 1 to %d\n", SZ_32M / SZ_1K);
 		return -EINVAL;
 	}

@@ -63,8 +63,9 @@ static bool printable(const char *name)
  */
 static int collect_one(void *data, const char *name, unsigned long at)
 {
-	struct vp_site site = {
-		.kind = VP_SITE_FUNCTION, .flags = VP_SITE_SHARED, .dispatcher = VP_SITE_NO_DISPATCHER};
+	struct vp_site site = {.kind = VP_SITE_FUNCTION,
+			       .flags = VP_SITE_SHARED,
+			       .dispatcher = VP_SITE_NO_DISPATCHER};
 	struct collect *c = data;
 	unsigned long record;
 	int r = 0;

@@ -27,7 +27,8 @@ static u32 n_slots;
 static void go_to(struct ftrace_regs *fregs, unsigned long to)
 {
 #if !defined(CONFIG_DYNAMIC_FTRACE_WITH_ARGS)
-	instruction_pointer_set(ftrace_get_regs(fregs), to); /* FTRACE_OPS_FL_SAVE_REGS: they are there */
+	instruction_pointer_set(ftrace_get_regs(fregs),
+				to); /* FTRACE_OPS_FL_SAVE_REGS: they are there */
 #elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 	ftrace_regs_set_instruction_pointer(fregs, to);
 #else
@@ -64,7 +65,8 @@ static const struct vp_site *only_site(const char *name, const struct vp_site *s
 	return found;
 }
 
-static int slot_open(struct slot *slot, u64 *literal, const char *name, const struct vp_site *sites, u32 n)
+static int slot_open(struct slot *slot, u64 *literal, const char *name, const struct vp_site *sites,
+		     u32 n)
 {
 	const struct vp_site *site = only_site(name, sites, n);
 	int r;
@@ -104,8 +106,9 @@ int slots_open(const char *functions, const struct vp_site *sites, u32 n)
 	while (r == 0 && (name = strsep(&rest, ",")) != NULL) {
 		if (!*name)
 			continue;
-		r = n_slots < SLOTS_MAX ? slot_open(&slots[n_slots], &literals[n_slots], name, sites, n)
-					: -E2BIG;
+		r = n_slots < SLOTS_MAX
+			    ? slot_open(&slots[n_slots], &literals[n_slots], name, sites, n)
+			    : -E2BIG;
 		if (r == 0)
 			n_slots++;
 	}
