@@ -36,7 +36,7 @@ dir=$kernels/$key
 # Two runs at once: the second waits here, then finds the work done.
 exec 9>"$kernels/.$key.lock"
 flock 9
-if [ -e "$dir/release" ] && [ "${VP_REFETCH:-}" = '' ]; then
+if [ -e "$dir/release" ] && [ "${VP_REFETCH:-}" = '' ] && { [ "$suite" = "$base" ] || [ -d "$dir/runtime" ]; }; then
   echo "$dir"
   exit 0
 fi
@@ -183,7 +183,7 @@ rmdir "$new/runtime" 2>/dev/null || {
   find "$new"/headers/usr/lib/linux-kbuild-* -type f -perm /111 | while read -r f; do
     [ "$(head -c 4 "$f" | tr -d '\177')" = ELF ] || continue
     mv "$f" "$f.elf"
-    printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$libs/${loader##*/}" "$libs" "$dir${f#"$new"}.elf" >"$f"
+    printf '#!/bin/sh\nexec %s --argv0 "$0" --library-path %s %s "$@"\n' "$libs/${loader##*/}" "$libs" "$dir${f#"$new"}.elf" >"$f"
     chmod 755 "$f"
   done
 }

@@ -5,7 +5,7 @@
 set -u
 . "$(dirname "$0")/vp.sh"
 vp_begin "$1"
-module=$("$rig_here/stub.sh" "$arch") || exit
+module=$("$rig_here/stub.sh" "$arch" "${RIG_SUITE:-bookworm}") || exit
 cat=$O/tests/tools/sitecat
 [ -x "$cat" ] || { echo "$cat was not built"; exit 1; }
 vp_guest stub
