@@ -70,9 +70,9 @@ int arch_reach(unsigned long *lo, unsigned long *hi)
 	return reach_of("_stext", "_etext", SZ_128M, lo, hi);
 }
 
-#define MOV_X9_X30 0xaa1e03e9 /* mov x9, x30: orr x9, xzr, x30; Arm ARM C6.2 */
-#define NOP        0xd503201f
-#define BL         0x94000000 /* and the upper six bits */
+#define INSN_MOV_X9_X30 0xaa1e03e9 /* mov x9, x30: orr x9, xzr, x30; Arm ARM C6.2 */
+#define INSN_NOP        0xd503201f
+#define INSN_BL         0x94000000 /* and the upper six bits */
 
 /* The record is the second word of the two; Linux, arch/arm64/kernel/ftrace.c, ftrace_call_adjust */
 bool arch_site(unsigned long record, struct vp_site *ret)
@@ -80,13 +80,14 @@ bool arch_site(unsigned long record, struct vp_site *ret)
 	const u8 *text = (const u8 *)record - 4;
 	u32 second = vp_ld32(text + 4);
 
-	if (vp_ld32(text) != MOV_X9_X30 || (second != NOP && (second & 0xfc000000) != BL))
+	if (vp_ld32(text) != INSN_MOV_X9_X30 ||
+	    (second != INSN_NOP && (second & 0xfc000000) != INSN_BL))
 		return false;
 	ret->at = vp_gva(record - 4);
 	ret->sequence = VP_SEQ_ARM64_TWO;
 	ret->len = 8;
-	vp_st32(ret->rest, MOV_X9_X30);
-	vp_st32(ret->rest + 4, NOP);
+	vp_st32(ret->rest, INSN_MOV_X9_X30);
+	vp_st32(ret->rest + 4, INSN_NOP);
 	return true;
 }
 
@@ -114,11 +115,11 @@ int arch_reach(unsigned long *lo, unsigned long *hi)
 	return r;
 }
 
-#define NOP         0x00000013 /* addi x0, x0, 0; RISC-V unprivileged ISA 2.4 */
-#define AUIPC_T0    0x00000297 /* and the upper twenty bits */
-#define JALR_T0_T0  0x000282e7 /* jalr t0, imm(t0), and the upper twelve bits */
-#define is_auipc(w) (((w)&0xfff) == AUIPC_T0)
-#define is_jalr(w)  (((w)&0xfffff) == JALR_T0_T0)
+#define INSN_NOP      0x00000013 /* addi x0, x0, 0; RISC-V unprivileged ISA 2.4 */
+#define INSN_AUIPC_T0 0x00000297 /* and the upper twenty bits */
+#define INSN_JALR_T0  0x000282e7 /* jalr t0, imm(t0), and the upper twelve bits */
+#define is_auipc(w)   (((w)&0xfff) == INSN_AUIPC_T0)
+#define is_jalr(w)    (((w)&0xfffff) == INSN_JALR_T0)
 
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS
 static u64 ops_at_rest; /* what the literals of functions that nobody traces hold */
@@ -132,9 +133,9 @@ bool arch_site(unsigned long record, struct vp_site *ret)
 	const u8 *text = (const u8 *)record - 4;
 	u32 first = vp_ld32(text), second = vp_ld32(text + 4);
 
-	if (!is_auipc(first) || (second != NOP && !is_jalr(second)))
+	if (!is_auipc(first) || (second != INSN_NOP && !is_jalr(second)))
 		return false;
-	if (second == NOP)
+	if (second == INSN_NOP)
 		ops_at_rest = vp_ld64(text - 8);
 	if (!ops_at_rest)
 		return false;
@@ -145,7 +146,7 @@ bool arch_site(unsigned long record, struct vp_site *ret)
 	ret->literal_rest = ops_at_rest;
 	ret->dispatcher = 0;
 	vp_st32(ret->rest, first);
-	vp_st32(ret->rest + 4, NOP);
+	vp_st32(ret->rest + 4, INSN_NOP);
 	return true;
 }
 
@@ -172,13 +173,13 @@ bool arch_site(unsigned long record, struct vp_site *ret)
 	const u8 *text = (const u8 *)record;
 	u32 first = vp_ld32(text), second = vp_ld32(text + 4);
 
-	if ((first != NOP && !is_auipc(first)) || (second != NOP && !is_jalr(second)))
+	if ((first != INSN_NOP && !is_auipc(first)) || (second != INSN_NOP && !is_jalr(second)))
 		return false;
 	ret->at = vp_gva(record);
 	ret->sequence = VP_SEQ_RISCV_PAIR;
 	ret->len = 8;
-	vp_st32(ret->rest, NOP);
-	vp_st32(ret->rest + 4, NOP);
+	vp_st32(ret->rest, INSN_NOP);
+	vp_st32(ret->rest + 4, INSN_NOP);
 	return true;
 }
 
