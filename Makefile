@@ -156,10 +156,11 @@ $(O)/vmm: $(call obj,$(VMM_SRCS)) $(O)/libvpatch.a
 # The Linux stub for the kernel whose headers are in KDIR. kbuild writes beside its sources, which
 # are links therefore.
 STUB := $(O)/stub
+MAKEOVERRIDES := $(filter-out O=%,$(MAKEOVERRIDES)) # kbuild has an O of its own
 stub:
 	$(Q)mkdir -p $(STUB) && for f in $(STUB_FILES); do \
 		mkdir -p $(STUB)/$${f%/*} && ln -sf $(CURDIR)/$$f $(STUB)/$$f; done
-	$(Q)$(MAKE) --no-print-directory -C $(STUB)/guest-stub/linux O=
+	$(Q)$(MAKE) --no-print-directory -C $(STUB)/guest-stub/linux
 
 units: $(UNITS)
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)

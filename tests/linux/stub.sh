@@ -26,12 +26,13 @@ case $arch in
   riscv64) triple=riscv64-linux-gnu ;;
   *) echo "stub: $arch: unknown" >&2; exit 1 ;;
 esac
-# The kernel's own compiler; an older one where there is only that, without what it does not know. No
-# type information either, which needs the kernel's whole image.
+# The kernel's own compiler; for kernels up to gcc-14's an older one where there is only that, without
+# what it does not know. No type information either, which needs the kernel's whole image.
 config=(CONFIG_DEBUG_INFO_BTF_MODULES=)
 cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="[^ ]*\(gcc-[0-9]*\) .*/\1/p' "$kernel/config")
 cc=$triple-${cc:-gcc}
 if ! command -v "$cc" >/dev/null; then
+  [ "${cc##*gcc-}" -le 14 ] 2>/dev/null || lack "$cc"
   for cc in $triple-gcc-12 $triple-gcc; do
     if command -v "$cc" >/dev/null; then break; fi
   done
