@@ -65,9 +65,10 @@ TESTLIB := $(O)/libvpatch-test.a
 UNITS := $(patsubst %.c,$(O)/%,$(UNIT_SRCS))
 TOOLS := $(patsubst %.c,$(O)/%,$(TOOL_SRCS))
 BENCHES := $(O)/tests/bench/window $(O)/tests/bench/floor
+STUB_FILES := $(wildcard guest-stub/linux/*.[ch] guest-stub/linux/Kbuild guest-stub/linux/Makefile protocol/*.[ch])
 FUZZERS := $(patsubst %.c,$(O)/%,$(FUZZ_SRCS))
 
-.PHONY: all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
+.PHONY: stub install-stub all demo check check-long soak bench lint fmt fuzz tidy cppcheck freestanding units tools \
 	fuzzers vmm install install-lib uninstall clean help man
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -85,6 +86,7 @@ help:
 	@echo 'make lint       floors, include paths, names   make tidy cppcheck   static analysis'
 	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
 	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR= LIBDIR=   make uninstall clean'
+	@echo 'make stub       the Linux stub, KDIR= headers   make install-stub   its sources, for DKMS'
 	@echo 'make vmm        the example VMM with libvpatch in it (tests/vmm)'
 	@echo 'make stubs      the guest stub for every architecture whose compiler is here (guest-stub)'
 	@echo 'Variables: O=DIR V=1 SAN=address,undefined CC= CFLAGS='
@@ -151,6 +153,15 @@ $(call obj,$(VMM_SRCS)): | $(HEADERS)
 $(O)/vmm: $(call obj,$(VMM_SRCS)) $(O)/libvpatch.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ -lpthread
+
+# The Linux stub for the kernel whose headers are in KDIR. kbuild writes beside its sources, which
+# are links therefore.
+STUB := $(O)/stub
+MAKEOVERRIDES := $(filter-out O=%,$(MAKEOVERRIDES)) # kbuild has an O of its own
+stub:
+	$(Q)mkdir -p $(STUB) && for f in $(STUB_FILES); do \
+		mkdir -p $(STUB)/$${f%/*} && ln -sf $(CURDIR)/$$f $(STUB)/$$f; done
+	$(Q)$(MAKE) --no-print-directory -C $(STUB)/guest-stub/linux
 
 units: $(UNITS)
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)
@@ -349,6 +360,12 @@ install-lib: $(O)/libvpatch.a $(O)/$(SO) $(HEADERS)
 	$(INSTALL) -m 0644 $(O)/include/vpatch/inproc.h $(O)/include/vpatch/vpatch.h $(INCLUDES)/
 	$(Q)sed -e 's#@PREFIX@#$(PREFIX)#' -e 's#@LIBDIR@#$(LIBDIR)#' -e 's#@VERSION@#$(VERSION)#' \
 		vmm-agent/lib/libvpatch.pc.in >$(LIBS)/pkgconfig/libvpatch.pc
+
+# The sources of the Linux stub, where DKMS looks for them.
+STUB_SRC := $(DESTDIR)/usr/src/vpatch-stub-$(VERSION)
+install-stub:
+	for f in $(STUB_FILES); do $(INSTALL) -D -m 0644 $$f $(STUB_SRC)/$$f || exit 1; done
+	$(Q)sed 's#@VERSION@#$(VERSION)#' guest-stub/linux/dkms.conf >$(STUB_SRC)/dkms.conf
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/vpatch $(MAN1)/vpatch.1 $(COMPLETIONS)/vpatch

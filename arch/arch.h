@@ -163,6 +163,11 @@ struct arch_ops {
 	 * mode under KPTI gives the user root; the function maps it back as far as registers tell
 	 * (see alt in struct arch_mmu). */
 	int (*mmu_from_regs)(const struct arch_regs *regs, struct arch_mmu *ret);
+	/* The same of a privileged vCPU that has translation off, where the architecture's kernels can
+	 * run so: levels is 0 then, and every address leads to itself. Such a vCPU may as well be one
+	 * that nobody has started. VP_E_PERM for user mode with translation off; VP_E_UNSUPPORTED for
+	 * any other vCPU. */
+	int (*mmu_off)(const struct arch_regs *regs, struct arch_mmu *ret);
 	/* Walks the kernel's tables. VP_OK with present false where nothing is mapped; VP_E_UNMAPPED for
 	 * a non-canonical address; VP_E_GUEST_CORRUPT for reserved or impossible entries;
 	 * VP_E_UNSUPPORTED for an mmu that no such machine has; the callback's error otherwise.
@@ -182,6 +187,19 @@ const char *arch_reloc_name(const struct arch_ops *ops, uint32_t type);
 static inline bool arch_fits_signed(uint64_t v, unsigned bits)
 {
 	return v + (1ull << (bits - 1)) < 1ull << bits;
+}
+
+/* For walk() where translation is off: every address leads to itself and to whatever is there. */
+static inline int arch_walk_off(const struct arch_mmu *mmu, vp_gva_t at, struct arch_xlate *ret)
+{
+	if (mmu->root.v || mmu->va_bits || mmu->flags || mmu->n_alt)
+		return VP_E_UNSUPPORTED;
+	*ret = (struct arch_xlate){.gpa = {at.v},
+				   .page_log = mmu->granule_log,
+				   .present = true,
+				   .writable = true,
+				   .executable = true};
+	return VP_OK;
 }
 
 /* The table of id, never NULL for id < ARCH_COUNT. */

@@ -83,7 +83,8 @@
 	X(LEDGER,           4, "ledger",               "the guest's ledger is not one that vpatch wrote") \
 	X(DISCIPLINE,       1, "discipline",           "the change is not right under running CPUs in this way") \
 	/* the site table */ \
-	X(SITES,            1, "site-table",           "the guest's site table is damaged or not a site table")
+	X(SITES,            1, "site-table",           "the guest's site table is damaged or not a site table") \
+	X(NO_STUB,          1, "no-stub",              "no stub in this guest has published a site table")
 /* clang-format on */
 
 enum vp_err_row {

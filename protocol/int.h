@@ -8,6 +8,8 @@
 
 #ifdef __KERNEL__
 #include <linux/types.h>
+#define UINT32_MAX ((uint32_t)~0u)
+#define UINT64_MAX ((uint64_t)~0ull)
 #else
 #include <stdbool.h>
 #include <stddef.h>

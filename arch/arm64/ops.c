@@ -44,6 +44,7 @@ const struct arch_ops arch_arm64_ops = {
 	.relocs = arm64_relocs,
 	.veneer = arm64_veneer,
 	.mmu_from_regs = arm64_mmu_from_regs,
+	.mmu_off = arm64_mmu_off,
 	.walk = arm64_walk,
 	.live = &arm64_live,
 };

@@ -130,6 +130,21 @@ int arm64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret)
 	return VP_OK;
 }
 
+/* D8.2.8: with SCTLR_EL1.M clear and no stage 2 the output address is the input address. */
+int arm64_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret)
+{
+	const uint32_t need = 1u << ARM64_REG_CPSR | 1u << ARM64_REG_SCTLR;
+	uint64_t hcr = regs->have & 1u << ARM64_REG_HCR ? regs->v[ARM64_REG_HCR] : 0;
+
+	if ((regs->have & need) != need || ARM64_CPSR_EL(regs->v[ARM64_REG_CPSR]) > 1 ||
+	    (regs->v[ARM64_REG_SCTLR] & ARM64_SCTLR_M) || (hcr & (ARM64_HCR_VM | ARM64_HCR_E2H)))
+		return VP_E_UNSUPPORTED;
+	if (ARM64_CPSR_EL(regs->v[ARM64_REG_CPSR]) == 0)
+		return VP_E_PERM;
+	*ret = (struct arch_mmu){.granule_log = 12};
+	return VP_OK;
+}
+
 static bool mmu_is_sound(const struct arch_mmu *mmu)
 {
 	if (mmu->granule_log != 12 && mmu->granule_log != 14 && mmu->granule_log != 16)
@@ -233,6 +248,8 @@ int arm64_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void
 	uint64_t table;
 	int level;
 
+	if (!mmu->levels)
+		return arch_walk_off(mmu, at, ret);
 	if (!mmu_is_sound(mmu))
 		return VP_E_UNSUPPORTED;
 	if (at.v >> mmu->va_bits != UINT64_MAX >> mmu->va_bits)

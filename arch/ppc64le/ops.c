@@ -39,6 +39,7 @@ const struct arch_ops arch_ppc64le_ops = {
 	.relocs = ppc64le_relocs,
 	.veneer = ppc64le_veneer,
 	.mmu_from_regs = ppc64le_mmu_from_regs,
+	.mmu_off = ppc64le_mmu_off,
 	.walk = ppc64le_walk,
 	.live = &ppc64le_live,
 };

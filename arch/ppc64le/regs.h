@@ -14,6 +14,7 @@ enum ppc64le_reg {
 #define PPC64LE_MSR_LE 1ull
 #define PPC64LE_MSR_DR (1ull << 4)
 #define PPC64LE_MSR_IR (1ull << 5)
+#define PPC64LE_MSR_PR (1ull << 14) /* problem state: user mode */
 #define PPC64LE_MSR_HV (1ull << 60)
 #define PPC64LE_MSR_SF (1ull << 63) /* 64-bit addresses */
 

@@ -51,6 +51,19 @@ int ppc64le_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret)
 	return VP_OK;
 }
 
+int ppc64le_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret)
+{
+	struct arch_mmu mmu;
+	int r = ppc64le_mmu_from_regs(regs, &mmu);
+
+	if (r < 0 || mmu.flags != PPC64LE_MMU_REAL)
+		return VP_E_UNSUPPORTED;
+	if (regs->v[PPC64LE_REG_MSR] & PPC64LE_MSR_PR)
+		return VP_E_PERM;
+	*ret = mmu;
+	return VP_OK;
+}
+
 static bool mmu_is_sound(const struct arch_mmu *mmu)
 {
 	if (mmu->levels || mmu->granule_log != PAGE_LOG || mmu->va_bits != 64)

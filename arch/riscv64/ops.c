@@ -35,6 +35,7 @@ const struct arch_ops arch_riscv64_ops = {
 	.relocs = riscv64_relocs,
 	.veneer = riscv64_veneer,
 	.mmu_from_regs = riscv64_mmu_from_regs,
+	.mmu_off = riscv64_mmu_off,
 	.walk = riscv64_walk,
 	.live = &riscv64_live,
 };

@@ -17,6 +17,7 @@ enum riscv64_reg {
 #define RISCV64_SATP_SV39    8u
 #define RISCV64_SATP_SV48    9u
 #define RISCV64_SATP_SV57    10u
+#define RISCV64_PRIV_U       0u
 #define RISCV64_PRIV_NONE    2u /* reserved; 0 is U, 1 S, 3 M */
 
 #endif

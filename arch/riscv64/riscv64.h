@@ -19,6 +19,7 @@ int riscv64_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_
 		  int64_t addend);
 extern const struct arch_reloc riscv64_relocs[];
 int riscv64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
+int riscv64_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret);
 int riscv64_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 		 struct arch_xlate *ret);
 

@@ -68,6 +68,22 @@ int riscv64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret)
 	return VP_OK;
 }
 
+/* RV priv., "Supervisor Address Translation and Protection (satp) Register": MODE 0 is Bare, and
+ * M-mode has no translation at all. U-mode's view is what PMP leaves of it, which nobody reads. */
+int riscv64_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret)
+{
+	const uint32_t need = 1u << RISCV64_REG_SATP | 1u << RISCV64_REG_PRIV;
+	uint64_t priv = regs->v[RISCV64_REG_PRIV];
+
+	if ((regs->have & need) != need || (priv & 3) == RISCV64_PRIV_NONE ||
+	    RISCV64_SATP_MODE(regs->v[RISCV64_REG_SATP]))
+		return VP_E_UNSUPPORTED;
+	if ((priv & 3) == RISCV64_PRIV_U)
+		return VP_E_PERM;
+	*ret = (struct arch_mmu){.granule_log = PAGE_LOG};
+	return VP_OK;
+}
+
 static bool mmu_is_sound(const struct arch_mmu *mmu)
 {
 	if (mmu->granule_log != PAGE_LOG || mmu->levels < 3 || mmu->levels > 5)
@@ -121,6 +137,8 @@ int riscv64_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, vo
 	uint64_t sign;
 	unsigned shift;
 
+	if (!mmu->levels)
+		return arch_walk_off(mmu, at, ret);
 	if (!mmu_is_sound(mmu))
 		return VP_E_UNSUPPORTED;
 	sign = at.v >> (mmu->va_bits - 1);

@@ -36,6 +36,7 @@ const struct arch_ops arch_thumb2_ops = {
 	.relocs = thumb2_relocs,
 	.veneer = thumb2_veneer,
 	.mmu_from_regs = thumb2_mmu_from_regs,
+	.mmu_off = thumb2_mmu_off,
 	.walk = thumb2_walk,
 	.live = &thumb2_live,
 };

@@ -16,6 +16,7 @@ enum thumb2_reg {
 
 /* Arm ARM (DDI 0406C): B1.3.3, B4.1.130, B4.1.153, B4.1.43. */
 #define THUMB2_CPSR_MODE(v) ((unsigned)((v)&31))
+#define THUMB2_MODE_USR     0x10u
 #define THUMB2_MODE_MON     0x16u
 #define THUMB2_MODE_HYP     0x1au
 #define THUMB2_SCTLR_M      1ull

@@ -26,6 +26,7 @@ int thumb2_reloc(uint8_t *loc, size_t avail, uint32_t type, vp_gva_t p, uint64_t
 		 int64_t addend);
 extern const struct arch_reloc thumb2_relocs[];
 int thumb2_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret);
+int thumb2_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret);
 int thumb2_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, void *ctx,
 		struct arch_xlate *ret);
 

@@ -85,6 +85,19 @@ int thumb2_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret)
 	return r;
 }
 
+int thumb2_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret)
+{
+	struct arch_mmu mmu;
+	int r = thumb2_mmu_from_regs(regs, &mmu);
+
+	if (r < 0 || mmu.levels || !has(regs, THUMB2_REG_CPSR))
+		return VP_E_UNSUPPORTED;
+	if (THUMB2_CPSR_MODE(regs->v[THUMB2_REG_CPSR]) == THUMB2_MODE_USR)
+		return VP_E_PERM;
+	*ret = mmu;
+	return VP_OK;
+}
+
 static bool mmu_is_sound(const struct arch_mmu *mmu)
 {
 	if (mmu->granule_log != PAGE_LOG || mmu->va_bits > 32 || mmu->va_bits < 25)

@@ -37,6 +37,7 @@ const struct arch_ops arch_x86_64_ops = {
 	.relocs = x86_64_relocs,
 	.veneer = x86_64_veneer,
 	.mmu_from_regs = x86_64_mmu_from_regs,
+	.mmu_off = x86_64_mmu_off,
 	.walk = x86_64_walk,
 	.live = &x86_64_live,
 };

@@ -59,6 +59,14 @@ int x86_64_mmu_from_regs(const struct arch_regs *regs, struct arch_mmu *ret)
 	return VP_OK;
 }
 
+/* Long mode has paging on: Intel SDM vol. 3, 10.8.5 */
+int x86_64_mmu_off(const struct arch_regs *regs, struct arch_mmu *ret)
+{
+	(void)regs;
+	(void)ret;
+	return VP_E_UNSUPPORTED;
+}
+
 /* What a page of that size at that level may not have set. */
 static bool leaf_is_sound(uint64_t pte, unsigned shift)
 {

@@ -47,6 +47,7 @@ static void test_every_slot_of_every_table_is_filled(void **state)
 		assert_non_null(a->relocs);
 		assert_non_null(a->veneer);
 		assert_non_null(a->mmu_from_regs);
+		assert_non_null(a->mmu_off);
 		assert_non_null(a->walk);
 		assert_non_null(a->live);
 	}

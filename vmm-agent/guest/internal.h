@@ -88,6 +88,11 @@ int mem_read(struct vp_target *t, struct mem_cache *cache, const struct arch_mmu
 int mem_contiguous(struct vp_target *t, struct mem_cache *cache, const struct arch_mmu *mmu,
 		   vp_gva_t at, size_t len, enum mem_want want, vp_gpa_t *ret) VP_MUST_USE;
 
+/* The pages that start with the n bytes of prefix, *ret malloc'ed. VP_E_GUEST_AMBIGUOUS where they
+ * are more than anybody needs; what says in words what they pretend to be. */
+int mem_candidates(struct vp_target *t, const void *prefix, size_t n, const char *what,
+		   struct diag *diag, vp_gpa_t **ret, size_t *n_ret) VP_MUST_USE;
+
 /* --- symbols.c ------------------------------------------------------------------------------ */
 
 /* The address of the one symbol of that name; false if there is none, or several. */

@@ -6,7 +6,9 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/internal.h"
 
-#define CACHE_SLOTS 256u
+#define CACHE_SLOTS    256u
+#define CANDIDATES_MIN 4096u
+#define CANDIDATES_MAX (1u << 20)
 
 struct mem_cache {
 	struct vp_target *t;
@@ -147,6 +149,30 @@ int mem_contiguous(struct vp_target *t, struct mem_cache *cache, const struct ar
 	}
 	*ret = first;
 	return VP_OK;
+}
+
+int mem_candidates(struct vp_target *t, const void *prefix, size_t n, const char *what,
+		   struct diag *diag, vp_gpa_t **ret, size_t *n_ret)
+{
+	for (size_t cap = CANDIDATES_MIN; cap <= CANDIDATES_MAX; cap *= 16) {
+		vp_gpa_t *pages = calloc(cap, sizeof(*pages));
+		int r;
+
+		if (!pages)
+			return diag_set(diag, VP_E_NOMEM, "list of candidate pages: no memory");
+		r = vp_find_pages(t, prefix, n, pages, cap, n_ret, diag);
+		if (r == VP_OK) {
+			*ret = pages;
+			return VP_OK;
+		}
+		free(pages);
+		if (r != VP_E_RANGE)
+			return r;
+	}
+	return diag_set(diag, VP_E_GUEST_AMBIGUOUS,
+			"%s: more than %u pages of guest memory pretend to be %s: somebody in the "
+			"guest fills its memory with them",
+			vp_target_info(t)->name, CANDIDATES_MAX, what);
 }
 
 int guest_xlate(struct guest *g, vp_gva_t at, struct arch_xlate *ret)

@@ -21,11 +21,9 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/guest/circle.h"
 
-#define CANDIDATES_MIN 4096u
-#define CANDIDATES_MAX (1u << 20)
-#define UNPACKED_MAX   64u
-#define PEEK_MAX       8u  /* vCPUs asked for registers before giving up on them */
-#define DYING_MAX      64u /* vCPUs looked at for a panic; all of them again in the window */
+#define UNPACKED_MAX 64u
+#define PEEK_MAX     8u  /* vCPUs asked for registers before giving up on them */
+#define DYING_MAX    64u /* vCPUs looked at for a panic; all of them again in the window */
 
 static void destroy(struct guest *g)
 {
@@ -136,30 +134,6 @@ static int search_pages(struct search *s, const vp_gpa_t *pages, size_t n, struc
 	return VP_OK;
 }
 
-static int find_pages(struct vp_target *t, vp_gpa_t **pages_ret, size_t *n_ret, struct diag *diag)
-{
-	for (size_t cap = CANDIDATES_MIN; cap <= CANDIDATES_MAX; cap *= 16) {
-		vp_gpa_t *pages = calloc(cap, sizeof(*pages));
-		int r;
-
-		if (!pages)
-			return diag_set(diag, VP_E_NOMEM, "list of candidate pages: no memory");
-		r = vp_find_pages(t, VMCOREINFO_PREFIX, sizeof(VMCOREINFO_PREFIX) - 1, pages, cap,
-				  n_ret, diag);
-		if (r == VP_OK) {
-			*pages_ret = pages;
-			return VP_OK;
-		}
-		free(pages);
-		if (r != VP_E_RANGE)
-			return r;
-	}
-	return diag_set(diag, VP_E_GUEST_AMBIGUOUS,
-			"%s: more than %u pages of guest memory pretend to be VMCOREINFO: somebody "
-			"in the guest fills its memory with them",
-			vp_target_info(t)->name, CANDIDATES_MAX);
-}
-
 /* Words of a search that found nothing. */
 static int say_nothing(struct search *s, size_t n, struct diag *diag)
 {
@@ -250,7 +224,8 @@ static int search(struct search *s, unsigned flags, struct diag *diag, struct gu
 			return r;
 		*s = fresh;
 	}
-	r = find_pages(s->t, &pages, &n, diag);
+	r = mem_candidates(s->t, VMCOREINFO_PREFIX, sizeof(VMCOREINFO_PREFIX) - 1, "VMCOREINFO",
+			   diag, &pages, &n);
 	if (!pages)
 		return r < 0 ? r : VP_E_INTERNAL;
 	r = search_among(s, pages, n, flags, diag, ret);
