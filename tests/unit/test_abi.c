@@ -143,6 +143,7 @@ static void sites(const char *path, const uint8_t *buf, size_t len)
 	assert_non_null(site.name);
 	assert_int_equal(vp_sites_arena(&s, 0, &arena), VP_OK);
 	assert_int_equal(arena.len, 0x1000);
+	assert_int_equal(s.traps.n, strstr(path, "-traps-") ? 2 : 0);
 }
 
 static void test_site_table_of_format_1_is_read(void **state)
