@@ -5,9 +5,8 @@
 
 #include "protocol/bytes.h"
 
-#define LITERAL_LEN 8u
-#define WORD_LEN    4u
-#define NO_STAGE    "the architecture has no such stage for a site of this length"
+#define WORD_LEN 4u
+#define NO_STAGE "the architecture has no such stage for a site of this length"
 
 struct make {
 	const struct arch_ops *ops;
@@ -36,12 +35,17 @@ static void add_store(struct make *m, const uint8_t *text, unsigned off, unsigne
 	memcpy(s->bytes, text + off, len);
 }
 
+static unsigned literal_len(const struct make *m)
+{
+	return m->ask->literal_len ? m->ask->literal_len : 8;
+}
+
 static void add_literal(struct make *m, enum arch_sync sync)
 {
 	struct arch_poke_step *s = add(m, ARCH_POKE_STORE, sync);
 
 	s->literal = true;
-	s->len = LITERAL_LEN;
+	s->len = (uint8_t)literal_len(m);
 	vp_st64(s->bytes, m->ask->literal_new);
 }
 
@@ -222,7 +226,7 @@ static int make_literal(struct make *m)
 
 	if (a->literal.v == 0)
 		return refuse(m, "the site has no literal");
-	if (a->literal.v % LITERAL_LEN)
+	if (a->literal.v % literal_len(m))
 		return refuse(m, "the literal is not naturally aligned");
 	if (text_changes(m))
 		r = check_word(m);
@@ -294,8 +298,9 @@ int arch_poke(const struct arch_ops *ops, const struct arch_poke_ask *ask, struc
 	int r;
 
 	*why = "the site cannot be there";
-	if (ask->len == 0 || ask->len > ARCH_WORD_MAX || ask->at.v % ops->insn_align ||
-	    ask->at.v > UINT64_MAX - ask->len)
+	if (ask->len > ARCH_WORD_MAX || ask->at.v > UINT64_MAX - ask->len ||
+	    (ask->len == 0 ? ask->literal.v == 0 : ask->at.v % ops->insn_align != 0) ||
+	    (ask->literal_len != 0 && ask->literal_len != 4 && ask->literal_len != 8))
 		return VP_E_RANGE;
 	m.old_one = is_one(&m, ask->old, &m.from);
 	m.new_one = is_one(&m, ask->new, &m.to);

@@ -37,7 +37,7 @@ struct arch_poke_step {
 	enum arch_poke_act act;
 	enum arch_sync sync; /* behind it, before the next step */
 	/* of a store */
-	bool literal;     /* into the literal, all eight bytes; else into the site */
+	bool literal;     /* into the literal, all of it; else into the site */
 	uint8_t off, len; /* within the site; naturally aligned unless under a trap or stopped */
 	uint8_t bytes[ARCH_WORD_MAX];
 };
@@ -59,9 +59,10 @@ struct arch_poke {
 
 struct arch_poke_ask {
 	vp_gva_t at;
-	unsigned len;             /* of the site, at most ARCH_WORD_MAX */
+	unsigned len;             /* of the site, at most ARCH_WORD_MAX; 0: a literal without one */
 	const uint8_t *old, *new; /* one instruction each, len bytes */
 	vp_gva_t literal;         /* data word that a dispatcher loads; 0: none */
+	unsigned literal_len;     /* 4 in 32-bit guests, 8; 0: 8 */
 	uint64_t literal_old, literal_new;
 	enum vp_discipline discipline; /* 0: the least disturbing that is right */
 	bool live;                     /* the driver can store while the guest runs */

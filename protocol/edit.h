@@ -11,9 +11,10 @@
 #define VP_EDIT_MAX 8 /* bytes: one aligned or covering word */
 
 enum vp_edit_kind {
-	VP_EDIT_SITE = 1,   /* instruction bytes at a patch site */
-	VP_EDIT_TRACER = 2, /* the guest ftrace's own record of a site (data) */
-	VP_EDIT_STATE = 3,  /* the state word of a ledger record */
+	VP_EDIT_SITE = 1,    /* instruction bytes at a patch site */
+	VP_EDIT_TRACER = 2,  /* the guest ftrace's own record of a site (data) */
+	VP_EDIT_STATE = 3,   /* the state word of a ledger record */
+	VP_EDIT_LITERAL = 4, /* a data word that code loads: 8 bytes, in 32-bit guests 4 */
 };
 
 /* How an edit reaches running CPUs; arch/poke.h has the programs. */

@@ -93,11 +93,17 @@ static uint32_t record_crc(const uint8_t *buf, uint32_t size)
 	return vp_crc32c(crc, buf + OFF_ID, size - OFF_ID);
 }
 
-static bool edit_ok(const uint8_t *e)
+static bool kind_ok(const uint8_t *e, uint32_t version)
 {
-	return e[EDIT_KIND] >= VP_EDIT_SITE && e[EDIT_KIND] <= VP_EDIT_TRACER &&
-	       e[EDIT_DISCIPLINE] == VP_DISCIPLINE_STOP && e[EDIT_LEN] >= 1 &&
-	       e[EDIT_LEN] <= VP_EDIT_MAX &&
+	if (e[EDIT_KIND] == VP_EDIT_LITERAL)
+		return version >= 2 && (e[EDIT_LEN] == 4 || e[EDIT_LEN] == 8);
+	return e[EDIT_KIND] == VP_EDIT_SITE || e[EDIT_KIND] == VP_EDIT_TRACER;
+}
+
+static bool edit_ok(const uint8_t *e, uint32_t version)
+{
+	return kind_ok(e, version) && e[EDIT_DISCIPLINE] == VP_DISCIPLINE_STOP &&
+	       e[EDIT_LEN] >= 1 && e[EDIT_LEN] <= VP_EDIT_MAX &&
 	       all_zero(e + EDIT_RESERVED, EDIT_REST - EDIT_RESERVED) &&
 	       all_zero(e + EDIT_REST + e[EDIT_LEN], VP_EDIT_MAX - e[EDIT_LEN]) &&
 	       all_zero(e + EDIT_NEW + e[EDIT_LEN], VP_EDIT_MAX - e[EDIT_LEN]);
@@ -122,6 +128,7 @@ int vp_ledger_encode(uint8_t *buf, size_t len, const struct vp_ledger *l,
 {
 	uint32_t payload_off;
 	uint32_t size = vp_ledger_size(l->n_edits, l->text_len, l->payload_len, &payload_off);
+	uint32_t version = 1;
 	uint8_t *p;
 
 	if (size == 0 || size != l->size || size > len || payload_off != l->payload_off ||
@@ -129,9 +136,12 @@ int vp_ledger_encode(uint8_t *buf, size_t len, const struct vp_ledger *l,
 	    !string_ok((const uint8_t *)l->name, sizeof(l->name)) ||
 	    !string_ok((const uint8_t *)l->version, sizeof(l->version)))
 		return VP_E_RANGE;
+	for (uint32_t i = 0; i < l->n_edits; i++)
+		if (edits[i].kind == VP_EDIT_LITERAL)
+			version = 2;
 	zero(buf, payload_off);
 	vp_st64(buf + OFF_MAGIC, VP_LEDGER_MAGIC);
-	vp_st32(buf + OFF_VERSION, VP_LEDGER_VERSION);
+	vp_st32(buf + OFF_VERSION, version);
 	vp_st32(buf + OFF_SIZE, size);
 	vp_st64(buf + OFF_SELF, l->self.v);
 	vp_st32(buf + OFF_FLAGS, l->flags);
@@ -147,7 +157,7 @@ int vp_ledger_encode(uint8_t *buf, size_t len, const struct vp_ledger *l,
 	p = buf + VP_LEDGER_HEAD;
 	for (uint32_t i = 0; i < l->n_edits; i++, p += VP_LEDGER_EDIT) {
 		put_edit(p, &edits[i]);
-		if (!edit_ok(p))
+		if (!edit_ok(p, version))
 			return VP_E_RANGE;
 	}
 	copy(p, (const uint8_t *)l->text, l->text_len);
@@ -204,7 +214,7 @@ int vp_ledger_decode(const uint8_t *buf, size_t len, vp_gva_t self, struct vp_le
 	l.edits = buf + VP_LEDGER_HEAD;
 	l.text = (const char *)l.edits + l.n_edits * VP_LEDGER_EDIT;
 	for (uint32_t i = 0; i < l.n_edits; i++)
-		if (!edit_ok(l.edits + (size_t)i * VP_LEDGER_EDIT))
+		if (!edit_ok(l.edits + (size_t)i * VP_LEDGER_EDIT, version))
 			return VP_E_LEDGER;
 	*ret = l;
 	return VP_OK;

@@ -17,7 +17,9 @@
  *     +256  edits, then text (what it fixes), then, 64-aligned, the payload
  *
  * Little-endian. There is no list and no head: records are found by their magic at 64-byte
- * boundaries of the arena and believed only when self and crc agree. Format versions are listed
+ * boundaries of the arena and believed only when self and crc agree. The discipline of its edits is
+ * always `stop`: a record says what stands in the guest, not how that came there, so that the same hotfix
+ * has the same record whichever way it went in. Format versions are listed
  * in docs/compat.md; a newer version is refused whole and never rewritten.
  */
 #ifndef VP_PROTOCOL_LEDGER_H
@@ -27,7 +29,7 @@
 #include "protocol/err.h"
 
 #define VP_LEDGER_MAGIC       0x524547444c507601ULL /* "\1vPLDGER" in memory */
-#define VP_LEDGER_VERSION     1
+#define VP_LEDGER_VERSION     2 /* the newest: records with a literal; all others are written as 1 */
 #define VP_LEDGER_ALIGN       64
 #define VP_LEDGER_HEAD        256 /* bytes before the edits */
 #define VP_LEDGER_EDIT        48  /* bytes of one edit */

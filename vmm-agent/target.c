@@ -610,7 +610,13 @@ int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline, stru
 
 	if (!t->lives)
 		return diag_set(diag, VP_E_INTERNAL, "%s: not open for live stores", t->info.name);
-	return sync == ARCH_SYNC_NONE ? VP_OK : t->driver->live_sync(t->self, sync, deadline, diag);
+	if (sync == ARCH_SYNC_NONE)
+		return VP_OK;
+	if (clock_left(deadline) == 0)
+		return diag_set(diag, VP_E_DEADLINE,
+				"%s: the deadline passed before its vCPUs had synchronised",
+				t->info.name);
+	return t->driver->live_sync(t->self, sync, deadline, diag);
 }
 
 int vp_confirm(struct vp_target *t, const struct vp_io *io, size_t n, struct diag *diag)

@@ -214,7 +214,8 @@ int vp_strand(struct vp_paused *p) VP_MUST_USE;
  * goes with them. Not while the target is armed or held.
  */
 
-/* All preparation. Refuses what vp_arm refuses, and a guest that is not running. */
+/* All preparation. Refuses what vp_arm refuses; VP_E_DISCIPLINE for a guest that is not running: stop
+ * costs it nothing. */
 int vp_live_open(struct vp_target *t, struct diag *diag, struct vp_live **ret) VP_MUST_USE;
 void vp_live_close(struct vp_live *l); /* NULL is fine */
 
@@ -228,7 +229,7 @@ int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) V
 
 /* ARCH_SYNC_DATA: every vCPU's loads and later fetches get what was stored. ARCH_SYNC_ALL: and every
  * vCPU has synchronised its context since; they are never all held at once. VP_E_DEADLINE when one did
- * not in time: what was stored is in place. */
+ * not in time, and without trying once the deadline has passed: what was stored is in place. */
 int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline,
 		 struct diag *diag) VP_MUST_USE;
 

@@ -17,6 +17,7 @@ enum opt_id {
 	OPT_DRIVER,
 	OPT_DRY_RUN,
 	OPT_DEADLINE,
+	OPT_DISCIPLINE,
 	OPT_ALLOW_UNSIGNED,
 	OPT_ALLOW_DOWNGRADE,
 	OPT_SYMBOLS,
@@ -51,6 +52,7 @@ struct cli {
 	char **pos;
 	int n_pos;
 	struct conf conf;
+	enum vp_discipline discipline; /* that --discipline names; 0: none */
 	struct out out;
 	struct diag diag;
 };
@@ -106,13 +108,14 @@ void cli_drop_rights(void);
 
 /* Opens the domain that the first word names; the words of failures are about it from here on. */
 int cli_domain_open(struct cli *cli, const char *name, struct vp_target **ret) VP_MUST_USE;
-/* --deadline and --driver over the configuration. */
+/* --deadline, --driver and --discipline over the configuration. */
 int cli_settings(struct cli *cli) VP_MUST_USE;
 struct eng_dirs cli_dirs(const struct cli *cli);
 
 /* What apply and revert did. verb: "applied", "reverted". */
 void cli_report(struct cli *cli, const char *verb, const struct eng_report *r);
-struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n);
+/* how: of a change, each with its discipline; without, of what stands in the guest. */
+struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n, bool how);
 void cli_edits_rows(struct cli *cli, const struct eng_edit *edits, size_t n);
 
 /* --- pages made from the tables ------------------------------------------------------------------ */

@@ -35,6 +35,7 @@ static int apply(struct cli *cli, struct vp_target *t, const struct hf_bundle *b
 		.dry_run = cli->opt[OPT_DRY_RUN] != NULL,
 		.allow_downgrade = cli->opt[OPT_ALLOW_DOWNGRADE] != NULL,
 		.unsigned_ok = unsigned_ok,
+		.discipline = cli->discipline,
 	};
 	struct eng_report report = {0};
 	int r = eng_apply(t, b, &opts, &cli->diag, &report);

@@ -7,6 +7,7 @@ int cmd_revert(struct cli *cli)
 		.dirs = cli_dirs(cli),
 		.window_ns = cli->conf.deadline_ns,
 		.dry_run = cli->opt[OPT_DRY_RUN] != NULL,
+		.discipline = cli->discipline,
 	};
 	struct eng_report report = {0};
 	struct vp_target *t = NULL;

@@ -20,7 +20,8 @@ static struct json_object *hotfix_json(const struct eng_hotfix *h)
 	out_addr(o, "record", h->l.self.v);
 	out_int(o, "size", h->l.size);
 	out_str(o, "words", h->words);
-	json_object_object_add(o, "edits", cli_edits_json(h->edits, h->edits ? h->l.n_edits : 0));
+	json_object_object_add(o, "edits",
+			       cli_edits_json(h->edits, h->edits ? h->l.n_edits : 0, false));
 	return o;
 }
 

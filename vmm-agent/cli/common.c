@@ -12,9 +12,20 @@
 
 /* --- settings ---------------------------------------------------------------------------------- */
 
+static bool parse_discipline(const char *word, enum vp_discipline *ret)
+{
+	for (int d = VP_DISCIPLINE_STOP; d <= VP_DISCIPLINE_LITERAL; d++)
+		if (strcmp(word, arch_discipline_name((enum vp_discipline)d)) == 0) {
+			*ret = (enum vp_discipline)d;
+			return true;
+		}
+	return strcmp(word, "auto") == 0;
+}
+
 int cli_settings(struct cli *cli)
 {
-	const char *deadline = cli->opt[OPT_DEADLINE], *driver = cli->opt[OPT_DRIVER];
+	const char *deadline = cli->opt[OPT_DEADLINE], *driver = cli->opt[OPT_DRIVER],
+		   *discipline = cli->opt[OPT_DISCIPLINE];
 
 	if (deadline && !conf_duration(deadline, &cli->conf.deadline_ns))
 		return diag_set(&cli->diag, VP_E_USAGE,
@@ -23,6 +34,10 @@ int cli_settings(struct cli *cli)
 	if (driver && !conf_driver(driver))
 		return diag_set(&cli->diag, VP_E_USAGE, "--driver %.40s: give auto, kvm or gdb",
 				driver);
+	if (discipline && !parse_discipline(discipline, &cli->discipline))
+		return diag_set(&cli->diag, VP_E_USAGE,
+				"--discipline %.40s: give auto, stop, word, trap, skip or literal",
+				discipline);
 	if (driver)
 		snprintf(cli->conf.driver, sizeof(cli->conf.driver), "%s", driver);
 	return VP_OK;
@@ -106,6 +121,8 @@ static const char *kind_name(uint8_t kind)
 		return "tracer";
 	case VP_EDIT_STATE:
 		return "state";
+	case VP_EDIT_LITERAL:
+		return "literal";
 	default:
 		return "unknown";
 	}
@@ -116,7 +133,14 @@ static size_t edit_len(const struct vp_edit *e)
 	return e->len <= VP_EDIT_MAX ? e->len : VP_EDIT_MAX;
 }
 
-struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n)
+static const char *discipline_name(uint8_t discipline)
+{
+	const char *name = arch_discipline_name((enum vp_discipline)discipline);
+
+	return name ? name : "unknown";
+}
+
+struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n, bool how)
 {
 	struct json_object *a = json_object_new_array();
 
@@ -129,6 +153,8 @@ struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n)
 		out_str(o, "kind", kind_name(e->kind));
 		out_hex(o, "old", e->old, edit_len(e));
 		out_hex(o, "new", e->new, edit_len(e));
+		if (how)
+			out_str(o, "discipline", discipline_name(e->discipline));
 		json_object_array_add(a, o);
 	}
 	return a;
@@ -158,13 +184,44 @@ static void report_json(struct cli *cli, const struct eng_report *r)
 	out_bool(o, "dry_run", cli->opt[OPT_DRY_RUN] != NULL);
 	out_bool(o, "inline_unchecked", r->inline_unchecked);
 	out_bool(o, "unsigned", r->unsigned_ok);
+	out_bool(o, "live", r->live);
+	out_str(o, "why_stop", r->why_stop);
 	out_us(o, "window_us", r->window_ns);
 	out_us(o, "mixed_us", r->mixed_ns);
 	out_addr(payload, "address", r->payload.v);
 	out_int(payload, "len", r->payload_len);
 	json_object_object_add(o, "payload", payload);
 	out_int(o, "arena_free", r->arena_free);
-	json_object_object_add(o, "edits", cli_edits_json(r->edits, r->n_edits));
+	json_object_object_add(o, "edits", cli_edits_json(r->edits, r->n_edits, true));
+}
+
+/* "trap", "word, literal": each once, in the order of the edits. */
+static const char *disciplines(const struct eng_report *r, char *text, size_t len)
+{
+	unsigned seen = 0;
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < r->n_edits && n < len; i++) {
+		unsigned bit = 1u << (r->edits[i].edit.discipline & 31);
+
+		if (!(seen & bit))
+			n += (size_t)snprintf(text + n, len - n, "%s%s", n ? ", " : "",
+					      discipline_name(r->edits[i].edit.discipline));
+		seen |= bit;
+	}
+	return text;
+}
+
+static void report_discipline(struct cli *cli, const struct eng_report *r)
+{
+	char text[64];
+
+	if (r->live)
+		out_row(&cli->out, "discipline", "%s, while the guest runs",
+			disciplines(r, text, sizeof(text)));
+	else if (r->why_stop[0])
+		out_row(&cli->out, "discipline", "stop: %s", r->why_stop);
 }
 
 static void report_times(struct cli *cli, const struct eng_report *r)
@@ -206,6 +263,7 @@ void cli_report(struct cli *cli, const char *verb, const struct eng_report *r)
 		out_row(&cli->out, "signature", "unsigned: let in by --allow-unsigned");
 	if (r->replaced_version[0])
 		out_row(&cli->out, "instead of", "version %s", r->replaced_version);
+	report_discipline(cli, r);
 	report_times(cli, r);
 	if (r->payload_len)
 		out_row(&cli->out, "payload", "0x%016" PRIx64 "  %s, %s left", r->payload.v,

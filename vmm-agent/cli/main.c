@@ -45,12 +45,13 @@ const struct cmd cli_cmds[] = {
 	 "where nothing but a vCPU's registers tells its kernel from what looks like one.",
 	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},
 	{"apply", "DOMAIN FILE", 2, 2,
-	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_ALLOW_UNSIGNED) |
-		 OPT_BIT(OPT_ALLOW_DOWNGRADE),
+	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE) |
+		 OPT_BIT(OPT_ALLOW_UNSIGNED) | OPT_BIT(OPT_ALLOW_DOWNGRADE),
 	 0, true, cmd_apply, "change the running guest's kernel",
 	 "Verifies FILE, plans the change, holds the guest's vCPUs, replaces one word at each "
 	 "function and lets the guest go on. Nothing is written before everything is verified; what "
-	 "cannot be completed within --deadline is put back. A hotfix that is applied already is "
+	 "cannot be completed within --deadline is put back. Where every word of the hotfix can be "
+	 "changed while the guest runs, it is not held: see --discipline. A hotfix that is applied already is "
 	 "left alone. If an earlier change was interrupted, run vpatch recover first.",
 	 "vpatch apply qmp:/run/web-07.sock fix.vpatch --dry-run\nvpatch apply qmp:/run/web-07.sock fix.vpatch --deadline 10ms"},
 	{"status", "DOMAIN [NAME]", 1, 2, TARGET_OPTS, 0, true, cmd_status,
@@ -58,8 +59,9 @@ const struct cmd cli_cmds[] = {
 	 "Reads the guest's own ledger and the patched functions, not the host's disk. With NAME, says "
 	 "what that hotfix changed and exits 0 only if it is wholly applied.",
 	 "vpatch status qmp:/run/web-07.sock\nvpatch status qmp:/run/web-07.sock fix-cve-2024-1086"},
-	{"revert", "DOMAIN NAME", 2, 2, TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE),
-	 0, true, cmd_revert, "take a hotfix back",
+	{"revert", "DOMAIN NAME", 2, 2,
+	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE), 0,
+	 true, cmd_revert, "take a hotfix back",
 	 "Puts the kernel's own words back. The replacement code stays in the guest, unused, since a "
 	 "task may still return into it.",
 	 "vpatch revert qmp:/run/web-07.sock fix-cve-2024-1086"},

@@ -12,7 +12,11 @@ const struct opt cli_opts[OPT_COUNT] = {
 	[OPT_DRY_RUN] = {"dry-run", 0, NULL,
 			 "do everything that needs no pause, change nothing, exit as apply would"},
 	[OPT_DEADLINE] = {"deadline", 0, "TIME",
-			  "the longest the guest may be held, 10us to 10s (default 100ms)"},
+			  "the longest the guest may be held, or a change of the running guest "
+			  "may take, 10us to 10s (default 100ms)"},
+	[OPT_DISCIPLINE] = {"discipline", 0, "auto|stop|word|trap|skip|literal",
+			    "how the words reach the guest's CPUs (default auto: the least "
+			    "disturbing that is right)"},
 	[OPT_ALLOW_UNSIGNED] = {"allow-unsigned", 0, NULL,
 				"take a bundle without a trusted signature; never a revoked one"},
 	[OPT_ALLOW_DOWNGRADE] = {"allow-downgrade", 0, NULL,

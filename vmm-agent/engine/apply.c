@@ -96,8 +96,11 @@ static int session_open(struct session *s, struct vp_target *t, const struct eng
 			       &s->g);
 	if (r == VP_OK)
 		r = check_journal(s);
-	s->plan = (struct eng_plan){
-		.t = t, .g = s->g, .was_running = state == VP_RUN_RUNNING, .report = report};
+	s->plan = (struct eng_plan){.t = t,
+				    .g = s->g,
+				    .opts = opts,
+				    .was_running = state == VP_RUN_RUNNING,
+				    .report = report};
 	return r;
 }
 

@@ -9,8 +9,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "protocol/sites_abi.h"
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/engine/journal.h"
+#include "vmm-agent/engine/live.h"
 #include "vmm-agent/engine/vmm.h"
 
 void eng_note(struct eng_report *report, const char *fmt, ...)
@@ -86,13 +88,18 @@ static int confirm(const struct eng_change *c, struct diag *diag)
 
 	if (vp_target_caps(c->t) & VP_CAP_WRITE_DIRTY)
 		return VP_OK;
-	io = calloc(txn->n_steps + 1, sizeof(*io));
+	io = calloc(2 * (size_t)txn->n_steps + 1, sizeof(*io));
 	if (!io)
 		return diag_set(diag, VP_E_NOMEM, "list of what was written: no memory");
 	if (txn->area.len > 0)
 		io[n++] = (struct vp_io){txn->area.gpa, NULL, txn->area.len};
-	for (uint32_t i = 0; i < txn->n_steps; i++)
-		io[n++] = (struct vp_io){txn->steps[i].e.edit.gpa, NULL, txn->steps[i].e.edit.len};
+	for (uint32_t i = 0; i < txn->n_steps; i++) {
+		const struct eng_step *step = &txn->steps[i];
+
+		io[n++] = (struct vp_io){step->e.edit.gpa, NULL, step->e.edit.len};
+		if (step->trap.gva.v != 0)
+			io[n++] = (struct vp_io){step->trap.gpa, NULL, VP_TRAP_RECORD};
+	}
 	r = vp_confirm(c->t, io, n, diag);
 	free(io);
 	return r;
@@ -142,6 +149,107 @@ static int settle(const struct eng_change *c, struct diag *diag)
 			vp_err_sentence(r));
 }
 
+/* Undoes in a hold what a live change has begun; why and *diag say what stopped it. */
+static int undo_live(const struct eng_change *c, int why, struct diag *diag,
+		     struct eng_report *report, struct eng_held *held)
+{
+	struct diag hdiag;
+	int r;
+
+	diag_init(&hdiag);
+	r = hold(c, ENG_JOB_REPAIR, &hdiag, held);
+	if (r == VP_OK && held->end == ENG_END_NEW) {
+		eng_note(report,
+			 "the guest had to be held for an end, when everything was in "
+			 "place already: %s",
+			 diag->text);
+		return VP_OK;
+	}
+	/* A way in that can store and then cannot: busy, as far as the guest goes. */
+	if (r == VP_OK && why == VP_E_UNSUPPORTED)
+		return diag_set(diag, VP_E_GUEST_CHANGED,
+				"the VMM stopped storing into the running guest (%s); everything "
+				"was put back: try again, or with --discipline stop",
+				vp_err_sentence(why));
+	if (r == VP_OK)
+		return why;
+	if (held->end == ENG_END_NONE && r != VP_E_DISCONNECTED && vp_err_exit(r) != 4)
+		return diag_set(diag, VP_E_PARTIAL,
+				"%s; the guest runs on and could not be held to put things back "
+				"(%s): run vpatch recover",
+				vp_err_sentence(why), hdiag.text);
+	*diag = hdiag;
+	return r;
+}
+
+/* Of several words that change one after the other, from the first on. */
+static uint64_t mixed_since(const struct eng_txn *txn, const uint64_t *poked_at)
+{
+	uint64_t first = 0;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < txn->n_steps; i++) {
+		if (txn->steps[i].e.edit.kind != VP_EDIT_SITE)
+			continue;
+		n++;
+		if (poked_at[i] != 0 && (first == 0 || poked_at[i] < first))
+			first = poked_at[i];
+	}
+	return n > 1 ? first : 0;
+}
+
+static int live(const struct eng_change *c, struct diag *diag, struct eng_report *report,
+		uint64_t *poked_at, struct eng_held *held)
+{
+	struct eng_live live = {.t = c->t,
+				.txn = c->txn,
+				.view = c->view,
+				.time_ns = c->window_ns,
+				.poked_at = poked_at};
+	uint64_t since;
+	int r = eng_live_run(&live, diag);
+
+	*held = (struct eng_held){.end = r == VP_OK ? ENG_END_NEW : ENG_END_OLD};
+	if (r < 0 && live.begun)
+		r = undo_live(c, r, diag, report, held);
+	since = mixed_since(c->txn, poked_at);
+	if (since != 0)
+		held->mixed_ns = clock_now() - since - held->window_ns;
+	return r;
+}
+
+/* The report's edits are the steps without the ledger's own. */
+static void report_times(const struct eng_txn *txn, const uint64_t *poked_at, uint64_t stored_at,
+			 struct eng_report *report)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < txn->n_steps && n < report->n_edits; i++)
+		if (txn->steps[i].e.edit.kind != VP_EDIT_STATE)
+			report->edits[n++].poked_at = poked_at[i] ? poked_at[i] : stored_at;
+}
+
+static int change(const struct eng_change *c, struct diag *diag, struct eng_report *report,
+		  struct eng_held *held)
+{
+	uint64_t *poked_at = calloc(c->txn->n_steps + 1, sizeof(*poked_at));
+	int r;
+
+	*held = (struct eng_held){.end = ENG_END_OLD};
+	if (!poked_at)
+		return diag_set(diag, VP_E_NOMEM, "change: no memory");
+	if (eng_txn_live(c->txn))
+		r = live(c, diag, report, poked_at, held);
+	else
+		r = hold(c, ENG_JOB_CHANGE, diag, held);
+	report->window_ns = held->window_ns;
+	report->mixed_ns = held->mixed_ns;
+	if (held->end == ENG_END_NEW)
+		report_times(c->txn, poked_at, held->stored_at, report);
+	free(poked_at);
+	return r;
+}
+
 static int run(const struct eng_change *c, struct diag *diag, struct eng_report *report)
 {
 	struct eng_held held;
@@ -150,9 +258,7 @@ static int run(const struct eng_change *c, struct diag *diag, struct eng_report 
 
 	if (r < 0)
 		return r;
-	r = hold(c, ENG_JOB_CHANGE, diag, &held);
-	report->window_ns = held.window_ns;
-	report->mixed_ns = held.mixed_ns;
+	r = change(c, diag, report, &held);
 	diag_init(&jdiag);
 	if (close_entry(c, held.end, &jdiag) < 0)
 		eng_note(report, "the journal could not be closed, vpatch recover will do it: %s",

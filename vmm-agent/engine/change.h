@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From a planned transaction to its end: journal, arm, hold, disarm, journal. Under the lock. */
+/* From a planned transaction to its end: journal, hold or live change, journal. Under the lock. */
 #ifndef VP_ENGINE_CHANGE_H
 #define VP_ENGINE_CHANGE_H
 
@@ -12,12 +12,13 @@ struct eng_change {
 	const struct eng_txn *txn;
 	const struct eng_view *view;
 	const char *state_dir;
-	uint64_t window_ns;
+	uint64_t window_ns; /* of a hold; a live change may take as long */
 	uint64_t grace_ns;  /* 0: ENG_GRACE_NS */
 	uint64_t settle_ns; /* 0: ENG_SETTLE_NS */
 };
 
-/* VP_OK: the transaction is in place. window_ns, mixed_ns and notes go to the report. */
+/* VP_OK: the transaction is in place. Times and notes go to the report, and to its edits, which are the
+ * words of the transaction in their order or not there at all. */
 int eng_change_run(const struct eng_change *c, struct diag *diag,
 		   struct eng_report *report) VP_MUST_USE;
 

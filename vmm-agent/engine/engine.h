@@ -27,6 +27,8 @@ struct eng_opts {
 	bool dry_run;
 	bool allow_downgrade;
 	bool unsigned_ok; /* the bundle came without a trusted signature and was let in; recorded */
+	enum vp_discipline discipline; /* named by hand; 0: the least disturbing that is right */
+	bool text_poke_events;         /* are wanted of this change: then `word` is never picked */
 	/* Where the guest's locks cannot be read: until the sites are looked at again; 0: a second */
 	uint64_t settle_ns;
 };
@@ -35,6 +37,9 @@ struct eng_opts {
 struct eng_edit {
 	struct vp_edit edit;
 	char symbol[HF_SYMBOL_MAX]; /* function of a site */
+	/* CLOCK_MONOTONIC ns when the word changed: under stop the window's last store; live the moment of
+	 * the text poke event where the program has one, else that of the store. 0: it did not */
+	uint64_t poked_at;
 };
 
 struct eng_report {
@@ -45,6 +50,9 @@ struct eng_report {
 	bool inline_unchecked, unsigned_ok;
 	vp_gva_t payload; /* where the payload lies or would lie */
 	uint32_t payload_len;
+	bool live; /* the guest runs while its words change; each edit says how */
+	char why_stop
+		[256]; /* why nothing less than stop was right; "" where stop was named, or live */
 	uint64_t window_ns; /* first vCPU held to last one released; 0 when there was none */
 	uint64_t mixed_ns;  /* how long the set was mixed while the guest ran; 0 normally */
 	uint64_t arena_free;

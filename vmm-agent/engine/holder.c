@@ -329,6 +329,7 @@ int eng_hold_run(const struct eng_hold *hold, enum eng_job job, struct diag *dia
 	ret->holder_died = !done;
 	held_at = w.prog->held_at;
 	stored_at = w.prog->last_store_at;
+	ret->stored_at = stored_at;
 	torn = !done && w.prog->end == ENG_END_TORN;
 	for (int i = 0; !done && i < REPAIRS; i++) {
 		done = run_job(hold, ENG_JOB_REPAIR, &w, &expired);

@@ -24,6 +24,7 @@ struct eng_held {
 	enum eng_end end;   /* NONE: the guest may still be held, nobody knows how the words are */
 	bool holder_died;   /* and another one had to be sent */
 	uint64_t window_ns; /* first vCPU held to last one released, repairs included */
+	uint64_t stored_at; /* the last store of CHANGE, CLOCK_MONOTONIC; 0: none */
 	uint64_t mixed_ns;  /* at most this long the guest ran on words of both kinds */
 };
 

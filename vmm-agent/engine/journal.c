@@ -116,7 +116,7 @@ int eng_journal_parse(const uint8_t *buf, size_t len, struct diag *diag, struct 
 			return damaged(diag);
 		return VP_OK;
 	}
-	r = eng_txn_decode(intent.bytes, intent.len, ret);
+	r = eng_txn_decode(version, intent.bytes, intent.len, ret);
 	return r == VP_E_JOURNAL ? damaged(diag) : r;
 }
 
@@ -265,7 +265,7 @@ static int build_file(const struct eng_txn *txn, uint8_t **buf_ret, size_t *len_
 	buf = calloc(1, len);
 	if (buf) {
 		memcpy(buf, magic, sizeof(magic));
-		vp_st32(buf + 8, ENG_JOURNAL_VERSION);
+		vp_st32(buf + 8, eng_txn_version(txn));
 		memcpy(buf + FILE_HEAD + RECORD_HEAD, body, body_len);
 		put_record(buf + FILE_HEAD, ENG_JOURNAL_INTENT, (uint32_t)body_len);
 	}

@@ -20,7 +20,7 @@
 
 #include "vmm-agent/engine/txn.h"
 
-#define ENG_JOURNAL_VERSION 1
+#define ENG_JOURNAL_VERSION 2 /* the newest: see eng_txn_version */
 
 enum eng_journal_type {
 	ENG_JOURNAL_INTENT = 1,

@@ -8,11 +8,17 @@
 
 #include "vmm-agent/engine/record.h"
 
+#define ENG_TRAPS_MAX 256
+
 struct eng_plan {
 	struct vp_target *t;
 	struct guest *g;
-	bool was_running;          /* when it was begun */
-	struct guest_arena arena;  /* read by the planner, as the guest has it now */
+	const struct eng_opts *opts;
+	bool was_running;         /* when it was begun */
+	struct guest_arena arena; /* read by the planner, as the guest has it now */
+	/* Trap records that the guest has for us: none, and it has no handler that knows them. */
+	struct eng_trap traps[ENG_TRAPS_MAX];
+	size_t n_traps;
 	struct eng_report *report; /* name, versions, payload and notes are filled */
 	struct eng_txn *txn; /* NULL after success: the guest is in the wanted state already */
 };
@@ -25,6 +31,11 @@ int eng_plan_revert(struct eng_plan *plan, const char *name, struct diag *diag) 
 int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag) VP_MUST_USE;
 int eng_plan_end(struct eng_plan *plan, struct diag *diag) VP_MUST_USE;
 void eng_plan_deinit(struct eng_plan *plan);
+/*
+ * Gives the steps that are there their disciplines (plan_discipline.c); part of eng_plan_end.
+ * VP_E_DISCIPLINE when the one that was named is not right.
+ */
+int eng_plan_discipline(struct eng_plan *plan, struct diag *diag) VP_MUST_USE;
 
 /*
  * Gives the tracer's record of a site back, as the ledger record l knows it: appends the edit to

@@ -49,6 +49,9 @@ int eng_plan_end(struct eng_plan *plan, struct diag *diag)
 	if (r < 0)
 		return r;
 	plan->txn->n_quiet = (uint32_t)n;
+	r = eng_plan_discipline(plan, diag);
+	if (r < 0)
+		return r;
 	r = eng_txn_finish(plan->txn);
 	if (r < 0)
 		return diag_set(diag, r, "plan: two changes of the hotfix meet in one word");

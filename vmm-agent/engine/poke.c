@@ -67,6 +67,8 @@ static int act(struct vp_live *l, const struct eng_poke *poke, const struct arch
 
 	switch (step->act) {
 	case ARCH_POKE_STORE:
+		if (watch && watch->store)
+			watch->store(watch->ctx, i);
 		return vp_live_store(l, at, step->bytes, step->len);
 	case ARCH_POKE_TELL:
 		return tell(l, poke);

@@ -28,6 +28,8 @@ struct eng_poke {
 struct eng_poke_watch {
 	/* The moment of the text poke event of poke i. An error ends the run. */
 	int (*event)(void *ctx, size_t i);
+	/* Ahead of each store of poke i. */
+	void (*store)(void *ctx, size_t i);
 	void *ctx;
 };
 

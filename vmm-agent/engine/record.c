@@ -163,9 +163,14 @@ static int view_held(void *ctx, struct vp_paused *p, vp_gva_t *pcs, struct diag 
 
 static int view_locate(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret)
 {
-	if (kind == VP_EDIT_TRACER)
-		return guest_data_gpa(ctx, at, len, ret);
-	return guest_text_gpa(ctx, at, len, ret);
+	int r = VP_E_RANGE;
+
+	if (kind != VP_EDIT_TRACER)
+		r = guest_text_gpa(ctx, at, len, ret);
+	/* A literal may lie ahead of the function that loads it, or among the data. */
+	if (kind == VP_EDIT_TRACER || (kind == VP_EDIT_LITERAL && r == VP_E_RANGE))
+		r = guest_data_gpa(ctx, at, len, ret);
+	return r;
 }
 
 struct eng_view eng_view_of(struct guest *g)

@@ -40,6 +40,11 @@ static int check_places(const struct eng_txn *txn, const struct eng_view *view, 
 
 		if (r == VP_OK && gpa.v != e->gpa.v)
 			r = VP_E_GUEST_CHANGED;
+		if (r == VP_OK && txn->steps[i].trap.gva.v != 0)
+			r = eng_trap_locate(view, &txn->steps[i].trap, &gpa);
+		if (r == VP_OK && txn->steps[i].trap.gva.v != 0 &&
+		    gpa.v != txn->steps[i].trap.gpa.v)
+			r = VP_E_GUEST_CHANGED;
 		if (r < 0)
 			return diag_set(diag, r,
 					"%#" PRIx64 " is not where the journal has it: %s: look at "

@@ -6,17 +6,18 @@
 #include <string.h>
 
 #include "protocol/bytes.h"
+#include "protocol/sites_abi.h"
 
 /*
- * Serialised form, version 1 (the journal carries the number):
+ * Serialised form, versions 1 and 2 (the journal carries the number):
  *
  *     +0    op, flags, n_steps, area_len, n_quiet, 0     u32 each
  *     +24   pid, start_time, area gva, area gpa          u64 each
  *     +56   uuid[16] boot_id[16] host_boot[40]
  *     +128  locator[256] name[64] version[32]
  *     +480  n_quiet * { gpa u64, mask u64, name[32] }
- *           n_steps * { gva u64, gpa u64, kind, discipline, len, 0[5], old[8], new[8], rest[8],
- *                       symbol[256] }
+ *           n_steps * { gva u64, gpa u64, kind, discipline, len, flags, 0[4], old[8], new[8],
+ *                       rest[8], symbol[256] }   and in version 2   trap gva u64, gpa u64
  *           area old, area new
  */
 enum txn_off {
@@ -45,13 +46,19 @@ enum step_off {
 	STEP_KIND = 16,
 	STEP_DISCIPLINE = 17,
 	STEP_LEN = 18,
-	STEP_RESERVED = 19, /* to 24 */
+	STEP_FLAGS = 19,    /* zero in version 1 */
+	STEP_RESERVED = 20, /* to 24 */
 	STEP_OLD = 24,
 	STEP_NEW = 32,
 	STEP_REST = 40,
 	STEP_SYMBOL = 48,
-	STEP_SIZE = STEP_SYMBOL + HF_SYMBOL_MAX,
+	STEP_SIZE = STEP_SYMBOL + HF_SYMBOL_MAX, /* in version 1 */
+	STEP_TRAP_GVA = STEP_SIZE,
+	STEP_TRAP_GPA = STEP_SIZE + 8,
+	STEP_SIZE_LIVE = STEP_SIZE + 16, /* in version 2 */
 };
+
+#define STEP_LITERAL 1u /* the next step is this site's literal */
 
 enum quiet_off { QUIET_GPA = 0, QUIET_MASK = 8, QUIET_NAME = 16, QUIET_SIZE = 48 };
 
@@ -108,9 +115,17 @@ int eng_txn_area(struct eng_txn *txn, vp_gva_t gva, vp_gpa_t gpa, uint32_t len)
 
 static bool edit_possible(const struct vp_edit *e)
 {
-	return e->kind >= VP_EDIT_SITE && e->kind <= VP_EDIT_STATE &&
-	       e->discipline == VP_DISCIPLINE_STOP && e->len >= 1 && e->len <= VP_EDIT_MAX &&
-	       e->len <= UINT64_MAX - e->gva.v && e->len <= UINT64_MAX - e->gpa.v;
+	bool word = e->kind == VP_EDIT_SITE || e->kind == VP_EDIT_LITERAL;
+
+	if (e->kind < VP_EDIT_SITE || e->kind > VP_EDIT_LITERAL ||
+	    e->discipline < VP_DISCIPLINE_STOP || e->discipline > VP_DISCIPLINE_LITERAL ||
+	    (e->discipline != VP_DISCIPLINE_STOP && !word))
+		return false;
+	if (e->kind == VP_EDIT_LITERAL &&
+	    ((e->len != 4 && e->len != 8) || e->gva.v % e->len || e->gpa.v % e->len))
+		return false;
+	return e->len >= 1 && e->len <= VP_EDIT_MAX && e->len <= UINT64_MAX - e->gva.v &&
+	       e->len <= UINT64_MAX - e->gpa.v;
 }
 
 int eng_txn_add(struct eng_txn *txn, const struct vp_edit *edit, const char *symbol)
@@ -123,6 +138,18 @@ int eng_txn_add(struct eng_txn *txn, const struct vp_edit *edit, const char *sym
 	step->e.edit = *edit;
 	snprintf(step->e.symbol, sizeof(step->e.symbol), "%s", symbol ? symbol : "");
 	return VP_OK;
+}
+
+int eng_txn_add_literal(struct eng_txn *txn, const struct vp_edit *edit, const char *symbol)
+{
+	struct eng_step *site = txn->n_steps ? &txn->steps[txn->n_steps - 1] : NULL;
+	int r;
+
+	if (!site || site->e.edit.kind != VP_EDIT_SITE || edit->kind != VP_EDIT_LITERAL)
+		return VP_E_RANGE;
+	r = eng_txn_add(txn, edit, symbol);
+	site->literal = r == VP_OK;
+	return r;
 }
 
 int eng_txn_add_state(struct eng_txn *txn, vp_gva_t record, vp_gpa_t gpa, uint64_t from,
@@ -182,20 +209,83 @@ static int link_step(struct eng_txn *txn, uint32_t i)
 	return VP_OK;
 }
 
+bool eng_step_is_word(const struct eng_step *step)
+{
+	return step->e.edit.kind == VP_EDIT_SITE || step->e.edit.kind == VP_EDIT_LITERAL;
+}
+
+bool eng_txn_live(const struct eng_txn *txn)
+{
+	for (uint32_t i = 0; i < txn->n_steps; i++)
+		if (txn->steps[i].e.edit.discipline != VP_DISCIPLINE_STOP)
+			return true;
+	return false;
+}
+
+uint32_t eng_txn_version(const struct eng_txn *txn)
+{
+	for (uint32_t i = 0; i < txn->n_steps; i++)
+		if (txn->steps[i].e.edit.kind == VP_EDIT_LITERAL)
+			return 2;
+	return eng_txn_live(txn) ? 2 : 1;
+}
+
+static bool is_literal(const struct eng_txn *txn, uint32_t i)
+{
+	return i < txn->n_steps && txn->steps[i].e.edit.kind == VP_EDIT_LITERAL;
+}
+
+/* What belongs together: a site and its literal, a trap and its record, and in a live transaction every
+ * word by itself, since nobody is held while two stores lead through one. */
+static bool live_step_possible(const struct eng_txn *txn, uint32_t i, bool live)
+{
+	const struct eng_step *step = &txn->steps[i];
+	const struct vp_edit *e = &step->e.edit;
+	bool trap = e->discipline == VP_DISCIPLINE_TRAP;
+
+	if (step->literal && (e->kind != VP_EDIT_SITE || !is_literal(txn, i + 1)))
+		return false;
+	if (trap != (step->trap.gva.v != 0) || (!trap && step->trap.gpa.v != 0) ||
+	    step->trap.gva.v % 8 || step->trap.gpa.v % 8 ||
+	    step->trap.gva.v > UINT64_MAX - VP_TRAP_RECORD ||
+	    step->trap.gpa.v > UINT64_MAX - VP_TRAP_RECORD)
+		return false;
+	if (!live || e->kind == VP_EDIT_STATE)
+		return true;
+	if (e->discipline == VP_DISCIPLINE_STOP || step->prev >= 0 || !step->last)
+		return false;
+	return (e->discipline == VP_DISCIPLINE_LITERAL) ==
+	       (e->kind == VP_EDIT_LITERAL || step->literal);
+}
+
 int eng_txn_finish(struct eng_txn *txn)
 {
+	bool live = eng_txn_live(txn);
 	int r = VP_OK;
 
 	for (uint32_t i = 0; i < txn->n_steps && r == VP_OK; i++)
 		r = link_step(txn, i);
+	for (uint32_t i = 0; i < txn->n_steps && r == VP_OK; i++)
+		if (!live_step_possible(txn, i, live))
+			r = VP_E_INTERNAL;
 	return r;
 }
 
-static void put_step(uint8_t *p, const struct eng_step *step)
+static size_t step_size(uint32_t version)
+{
+	return version == 1 ? STEP_SIZE : STEP_SIZE_LIVE;
+}
+
+static void put_step(uint8_t *p, const struct eng_step *step, uint32_t version)
 {
 	const struct vp_edit *e = &step->e.edit;
 
-	memset(p, 0, STEP_SIZE);
+	memset(p, 0, step_size(version));
+	if (version > 1) {
+		p[STEP_FLAGS] = step->literal ? STEP_LITERAL : 0;
+		vp_st64(p + STEP_TRAP_GVA, step->trap.gva.v);
+		vp_st64(p + STEP_TRAP_GPA, step->trap.gpa.v);
+	}
 	vp_st64(p + STEP_GVA, e->gva.v);
 	vp_st64(p + STEP_GPA, e->gpa.v);
 	p[STEP_KIND] = e->kind;
@@ -207,15 +297,16 @@ static void put_step(uint8_t *p, const struct eng_step *step)
 	memcpy(p + STEP_SYMBOL, step->e.symbol, HF_SYMBOL_MAX);
 }
 
-static size_t encoded_len(uint32_t n_steps, uint32_t n_quiet, uint32_t area_len)
+static size_t encoded_len(uint32_t version, uint32_t n_steps, uint32_t n_quiet, uint32_t area_len)
 {
-	return OFF_HEAD_END + (size_t)n_quiet * QUIET_SIZE + (size_t)n_steps * STEP_SIZE +
+	return OFF_HEAD_END + (size_t)n_quiet * QUIET_SIZE + n_steps * step_size(version) +
 	       2 * (size_t)area_len;
 }
 
 int eng_txn_encode(const struct eng_txn *txn, uint8_t **buf_ret, size_t *len_ret)
 {
-	size_t len = encoded_len(txn->n_steps, txn->n_quiet, txn->area.len);
+	uint32_t version = eng_txn_version(txn);
+	size_t len = encoded_len(version, txn->n_steps, txn->n_quiet, txn->area.len);
 	uint8_t *buf = len <= ENG_TXN_MAX ? calloc(1, len) : NULL;
 	uint8_t *p;
 
@@ -242,8 +333,8 @@ int eng_txn_encode(const struct eng_txn *txn, uint8_t **buf_ret, size_t *len_ret
 		vp_st64(p + QUIET_MASK, txn->quiet[i].mask);
 		memcpy(p + QUIET_NAME, txn->quiet[i].name, sizeof(txn->quiet[i].name));
 	}
-	for (uint32_t i = 0; i < txn->n_steps; i++, p += STEP_SIZE)
-		put_step(p, &txn->steps[i]);
+	for (uint32_t i = 0; i < txn->n_steps; i++, p += step_size(version))
+		put_step(p, &txn->steps[i], version);
 	if (txn->area.len > 0) {
 		memcpy(p, txn->area.old, txn->area.len);
 		memcpy(p + txn->area.len, txn->area.new, txn->area.len);
@@ -269,8 +360,9 @@ static bool get_string(char *to, const uint8_t *from, size_t n)
 	return true;
 }
 
-static bool get_step(struct eng_txn *txn, const uint8_t *p)
+static bool get_step(struct eng_txn *txn, const uint8_t *p, uint32_t version)
 {
+	struct eng_step *step = &txn->steps[txn->n_steps];
 	struct vp_edit e = {
 		.gva = vp_gva(vp_ld64(p + STEP_GVA)),
 		.gpa = vp_gpa(vp_ld64(p + STEP_GPA)),
@@ -283,11 +375,20 @@ static bool get_step(struct eng_txn *txn, const uint8_t *p)
 	for (size_t i = STEP_RESERVED; i < STEP_OLD; i++)
 		if (p[i] != 0)
 			return false;
+	if (p[STEP_FLAGS] & ~(version == 1 ? 0 : STEP_LITERAL))
+		return false;
 	memcpy(e.old, p + STEP_OLD, VP_EDIT_MAX);
 	memcpy(e.new, p + STEP_NEW, VP_EDIT_MAX);
 	memcpy(e.rest, p + STEP_REST, VP_EDIT_MAX);
-	return get_string(symbol, p + STEP_SYMBOL, sizeof(symbol)) &&
-	       eng_txn_add(txn, &e, symbol) == VP_OK;
+	if (!get_string(symbol, p + STEP_SYMBOL, sizeof(symbol)) ||
+	    eng_txn_add(txn, &e, symbol) != VP_OK)
+		return false;
+	if (version > 1) {
+		step->literal = p[STEP_FLAGS] & STEP_LITERAL;
+		step->trap.gva = vp_gva(vp_ld64(p + STEP_TRAP_GVA));
+		step->trap.gpa = vp_gpa(vp_ld64(p + STEP_TRAP_GPA));
+	}
+	return true;
 }
 
 static bool get_head(struct eng_txn *txn, const uint8_t *buf)
@@ -308,7 +409,8 @@ static bool get_head(struct eng_txn *txn, const uint8_t *buf)
 	       get_string(txn->version, buf + OFF_VERSION, sizeof(txn->version));
 }
 
-static int get_body(struct eng_txn *txn, const uint8_t *buf, uint32_t n_steps, uint32_t area_len)
+static int get_body(struct eng_txn *txn, uint32_t version, const uint8_t *buf, uint32_t n_steps,
+		    uint32_t area_len)
 {
 	const uint8_t *p = buf + OFF_HEAD_END;
 	int r;
@@ -319,8 +421,8 @@ static int get_body(struct eng_txn *txn, const uint8_t *buf, uint32_t n_steps, u
 		if (!get_string(txn->quiet[i].name, p + QUIET_NAME, sizeof(txn->quiet[i].name)))
 			return VP_E_JOURNAL;
 	}
-	for (uint32_t i = 0; i < n_steps; i++, p += STEP_SIZE)
-		if (!get_step(txn, p))
+	for (uint32_t i = 0; i < n_steps; i++, p += step_size(version))
+		if (!get_step(txn, p, version))
 			return VP_E_JOURNAL;
 	if (area_len > 0) {
 		r = eng_txn_area(txn, vp_gva(vp_ld64(buf + OFF_AREA_GVA)),
@@ -330,16 +432,17 @@ static int get_body(struct eng_txn *txn, const uint8_t *buf, uint32_t n_steps, u
 		memcpy(txn->area.old, p, area_len);
 		memcpy(txn->area.new, p + area_len, area_len);
 	}
-	return eng_txn_finish(txn) == VP_OK ? VP_OK : VP_E_JOURNAL;
+	return eng_txn_finish(txn) == VP_OK && eng_txn_version(txn) == version ? VP_OK
+									       : VP_E_JOURNAL;
 }
 
-int eng_txn_decode(const uint8_t *buf, size_t len, struct eng_txn **ret)
+int eng_txn_decode(uint32_t version, const uint8_t *buf, size_t len, struct eng_txn **ret)
 {
 	struct eng_txn *txn;
 	uint32_t op, n_steps, n_quiet, area_len;
 	int r;
 
-	if (len < OFF_HEAD_END || len > ENG_TXN_MAX)
+	if (version < 1 || version > 2 || len < OFF_HEAD_END || len > ENG_TXN_MAX)
 		return VP_E_JOURNAL;
 	op = vp_ld32(buf + OFF_OP);
 	n_steps = vp_ld32(buf + OFF_N_STEPS);
@@ -351,14 +454,14 @@ int eng_txn_decode(const uint8_t *buf, size_t len, struct eng_txn **ret)
 #else
 	if (op < ENG_OP_APPLY || op > ENG_OP_REVERT || n_steps > ENG_STEPS_MAX ||
 	    n_quiet > ENG_QUIET_MAX || area_len > VP_LEDGER_SIZE_MAX ||
-	    len != encoded_len(n_steps, n_quiet, area_len))
+	    len != encoded_len(version, n_steps, n_quiet, area_len))
 		return VP_E_JOURNAL;
 #endif
 	txn = eng_txn_create((enum eng_op)op);
 	if (!txn)
 		return VP_E_NOMEM;
 	txn->n_quiet = n_quiet;
-	r = get_head(txn, buf) ? get_body(txn, buf, n_steps, area_len) : VP_E_JOURNAL;
+	r = get_head(txn, buf) ? get_body(txn, version, buf, n_steps, area_len) : VP_E_JOURNAL;
 	if (r < 0) {
 		eng_txn_destroy(txn);
 		return r;
@@ -372,6 +475,9 @@ const char *eng_step_place(const struct eng_step *step, char *buf, size_t len)
 	switch (step->e.edit.kind) {
 	case VP_EDIT_SITE:
 		snprintf(buf, len, "%s", step->e.symbol);
+		break;
+	case VP_EDIT_LITERAL:
+		snprintf(buf, len, "the literal of %s", step->e.symbol);
 		break;
 	case VP_EDIT_TRACER:
 		snprintf(buf, len, "the tracer's record of %s", step->e.symbol);

@@ -10,6 +10,10 @@
  * area is a piece of the arena that holds nothing but filler before and a ledger record with its
  * payload after; it is written ahead of all steps. A step inside it (the record's own state word)
  * finds there what the area has just put.
+ *
+ * A transaction is live when its sites and literals have another discipline than stop; then all of them
+ * have, and the tracer's records stay as they are. A site whose discipline takes a literal with it has that
+ * literal's edit in the step behind its own. State words are nobody's but ours: they are `stop` always.
  */
 #ifndef VP_ENGINE_TXN_H
 #define VP_ENGINE_TXN_H
@@ -31,8 +35,17 @@ struct eng_area {
 	uint8_t *old, *new;
 };
 
+/* The record in which a guest's trap handler finds one trap: VP_TRAP_RECORD bytes, protocol/sites_abi.h. */
+struct eng_trap {
+	vp_gva_t gva; /* 0: none */
+	vp_gpa_t gpa;
+};
+
 struct eng_step {
 	struct eng_edit e;
+	struct eng_trap
+		trap; /* of discipline trap; several steps may use one, one after the other */
+	bool literal; /* of a site: the next step is its literal */
 	int32_t prev; /* the earlier step at the same address, -1 if none */
 	bool last;    /* no later step at the same address */
 	bool in_area;
@@ -61,6 +74,9 @@ void eng_txn_destroy(struct eng_txn *txn);
 int eng_txn_area(struct eng_txn *txn, vp_gva_t gva, vp_gpa_t gpa, uint32_t len) VP_MUST_USE;
 /* Appends a step; symbol may be NULL. VP_E_RANGE when it is full or the edit impossible. */
 int eng_txn_add(struct eng_txn *txn, const struct vp_edit *edit, const char *symbol) VP_MUST_USE;
+/* The literal of the site that was added last. */
+int eng_txn_add_literal(struct eng_txn *txn, const struct vp_edit *edit,
+			const char *symbol) VP_MUST_USE;
 /* A step that changes a record's state word. */
 int eng_txn_add_state(struct eng_txn *txn, vp_gva_t record, vp_gpa_t gpa, uint64_t from,
 		      uint64_t to) VP_MUST_USE;
@@ -68,10 +84,18 @@ int eng_txn_add_state(struct eng_txn *txn, vp_gva_t record, vp_gpa_t gpa, uint64
  * overlap or a chain does not go on where it stopped. */
 int eng_txn_finish(struct eng_txn *txn) VP_MUST_USE;
 
-/* Serialised, little-endian, layout in txn.c. *buf_ret is malloc'ed. */
+/* A site, or a literal. */
+bool eng_step_is_word(const struct eng_step *step);
+/* Whether the guest runs while it is carried out. */
+bool eng_txn_live(const struct eng_txn *txn);
+
+/* The oldest format that can express it: 1, or 2 for one that is live or has a literal. */
+uint32_t eng_txn_version(const struct eng_txn *txn);
+/* Serialised in that format, little-endian, layout in txn.c. *buf_ret is malloc'ed. */
 int eng_txn_encode(const struct eng_txn *txn, uint8_t **buf_ret, size_t *len_ret) VP_MUST_USE;
 /* VP_E_JOURNAL for anything that eng_txn_encode would not have written. */
-int eng_txn_decode(const uint8_t *buf, size_t len, struct eng_txn **ret) VP_MUST_USE;
+int eng_txn_decode(uint32_t version, const uint8_t *buf, size_t len,
+		   struct eng_txn **ret) VP_MUST_USE;
 
 /* The words for one step: "version_proc_show", "the tracer's record of X", "the ledger". */
 const char *eng_step_place(const struct eng_step *step, char *buf, size_t len);

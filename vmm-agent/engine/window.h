@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is done to a guest while it is held: comparisons, stores, the barrier. Nothing here
+ * What is done to a guest while it is held: comparisons (verify.h), stores, the barrier. Nothing here
  * allocates, resolves or asks the VMM anything but memory and registers.
  */
 #ifndef VP_ENGINE_WINDOW_H
@@ -8,7 +8,7 @@
 
 #include "vmm-agent/engine/txn.h"
 
-/* How the window sees the guest kernel. guest/ stands behind it; a hand-made one in tests. */
+/* How a change sees the guest kernel. guest/ stands behind it; a hand-made one in tests. */
 struct eng_view {
 	/* guest_check_held */
 	int (*held)(void *ctx, struct vp_paused *p, vp_gva_t *pcs, struct diag *diag);
@@ -16,6 +16,10 @@ struct eng_view {
 	int (*locate)(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret);
 	void *ctx;
 };
+
+/* Where a trap's record lies now: it is data. */
+int eng_trap_locate(const struct eng_view *view, const struct eng_trap *trap,
+		    vp_gpa_t *ret) VP_MUST_USE;
 
 /*
  * Who may act. One word in shared memory; the picture is in holder.c. The holder may store only
@@ -49,7 +53,7 @@ struct eng_progress {
 
 struct eng_window {
 	struct vp_target *t;
-	struct vp_paused *p; /* while it is held */
+	struct vp_paused *p; /* while it is held; NULL: it runs, see live.c */
 	const struct eng_txn *txn;
 	const struct eng_view *view;
 	struct eng_progress *prog;
@@ -73,12 +77,13 @@ enum eng_end eng_window_change(struct eng_window *w);
 /*
  * In a later hold: what another holder left is completed if everything is in place already and
  * put back otherwise. The guest may have run in between, so a payload that is there whole is
- * retired, not erased, and a word that is neither old nor new is somebody else's and stays.
+ * retired, not erased, and a word that is neither old nor new nor a stage between the two is somebody
+ * else's and stays. Records of traps that a live change left are withdrawn.
  */
 enum eng_end eng_window_repair(struct eng_window *w);
 
-/* Whether every site holds what the transaction put there; the guest may be running. The step that
- * does not is in *step_ret (may be NULL). */
+/* Whether every site and literal holds what the transaction put there; the guest may be running. The step
+ * that does not is in *step_ret (may be NULL). */
 int eng_sites_agree(struct vp_target *t, const struct eng_txn *txn,
 		    const struct eng_step **step_ret) VP_MUST_USE;
 
