@@ -25,7 +25,8 @@ static void check(const uint8_t *buf, size_t len)
 
 	if (eng_journal_parse(buf, len, NULL, &txn) < 0 || !txn)
 		return;
-	if (eng_txn_encode(txn, &out, &n) < 0 || eng_txn_decode(eng_txn_version(txn), out, n, &again) < 0)
+	if (eng_txn_encode(txn, &out, &n) < 0 ||
+	    eng_txn_decode(eng_txn_version(txn), out, n, &again) < 0)
 		abort();
 	free(out);
 	eng_txn_destroy(again);

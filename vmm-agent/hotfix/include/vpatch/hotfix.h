@@ -32,12 +32,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#define __used                    __attribute__((used))
-#define __section(name)           __attribute__((section(name)))
-#define __aligned(n)              __attribute__((aligned(n)))
-#define __vpatch_paste(a, b)      a##b
-#define __vpatch_unique(a, b)     __vpatch_paste(a, b)
-#define __UNIQUE_ID(prefix)       __vpatch_unique(prefix, __COUNTER__)
+#define __used                __attribute__((used))
+#define __section(name)       __attribute__((section(name)))
+#define __aligned(n)          __attribute__((aligned(n)))
+#define __vpatch_paste(a, b)  a##b
+#define __vpatch_unique(a, b) __vpatch_paste(a, b)
+#define __UNIQUE_ID(prefix)   __vpatch_unique(prefix, __COUNTER__)
 #else
 
 #ifndef __KERNEL__
@@ -343,10 +343,10 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
  * call or a branch to a function of this file, nothing, or one instruction in hexadecimal, as it lies in
  * memory: VPATCH_SITE_WORD(tick, "1f2003d5"). A name may have any printable characters but the comma.
  */
-#define VPATCH_SITE_CALL(site, function)             \
+#define VPATCH_SITE_CALL(site, function)                 \
 	__vpatch_meta("site.call=" #site "," #function); \
 	__vpatch_keep(function)
-#define VPATCH_SITE_JUMP(site, function)             \
+#define VPATCH_SITE_JUMP(site, function)                 \
 	__vpatch_meta("site.jump=" #site "," #function); \
 	__vpatch_keep(function)
 #define VPATCH_SITE_NOP(site)       __vpatch_meta("site.nop=" #site)
