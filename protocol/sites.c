@@ -205,7 +205,8 @@ static bool literal_ok(const struct vp_sites *s, const uint8_t *e)
 	if (dispatcher == VP_SITE_NO_DISPATCHER || kind == VP_SITE_WORD ||
 	    !aligned(literal.at, pointer) || !span_ok(s, literal) ||
 	    (pointer == 4 && rest > UINT32_MAX) || hits(&s->sites, site_span, literal) ||
-	    hits(&s->arenas, area_span, literal) || hits(&s->ledgers, area_span, literal))
+	    hits(&s->arenas, area_span, literal) || hits(&s->ledgers, area_span, literal) ||
+	    hits(&s->traps, area_span, literal))
 		return false;
 	from = vp_ld64(entry(&s->dispatchers, dispatcher) + VP_DISPATCHER_OFF_AT);
 	reach = vp_ld64(entry(&s->dispatchers, dispatcher) + VP_DISPATCHER_OFF_REACH);
@@ -247,7 +248,8 @@ static bool dispatcher_ok(const struct vp_sites *s, const uint8_t *e)
 		(kind == VP_DISPATCHER_POINTER && vp_ld32(e + VP_DISPATCHER_OFF_INNER_OFF) == 0)) &&
 	       !(vp_ld16(e + VP_DISPATCHER_OFF_FLAGS) & ~VP_DISPATCHER_FLAGS_KNOWN) &&
 	       vp_ld32(e + VP_DISPATCHER_OFF_RESERVED) == 0 && !hits(&s->sites, site_span, x) &&
-	       !hits(&s->arenas, area_span, x) && !hits(&s->ledgers, area_span, x);
+	       !hits(&s->arenas, area_span, x) && !hits(&s->ledgers, area_span, x) &&
+	       !hits(&s->traps, area_span, x);
 }
 
 static bool ledger_ok(const struct vp_sites *s, const uint8_t *e)

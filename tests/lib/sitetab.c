@@ -108,6 +108,50 @@ static const struct vp_arena arm64_arenas[] = {
 	{.at = {ARM + 0x2000}, .len = 0x800, .filler = {0, 0, 0x20, 0xd4}, .filler_len = 4},
 };
 
+static const struct vp_site arm64_traps_sites[] = {
+	{.at = {ARM},
+	 .kind = VP_SITE_FUNCTION,
+	 .sequence = VP_SEQ_ARM64_TWO,
+	 .len = 8,
+	 .dispatcher = NONE,
+	 .name = "two",
+	 .rest = {MOV_X9_X30, NOP_A64}},
+	{.at = {ARM + 0x10},
+	 .kind = VP_SITE_NOP,
+	 .len = 4,
+	 .dispatcher = NONE,
+	 .name = "nop",
+	 .rest = {NOP_A64}},
+	{.at = {ARM + 0x14},
+	 .kind = VP_SITE_CALL,
+	 .len = 4,
+	 .literal = {ARM + 0x4000},
+	 .literal_rest = ARM + 0x100,
+	 .dispatcher = 0,
+	 .name = "call",
+	 .rest = {0x3b, 0, 0, 0x94}}, /* bl +0xec */
+	{.at = {ARM + 0x18},
+	 .kind = VP_SITE_JUMP,
+	 .len = 4,
+	 .dispatcher = NONE,
+	 .name = "jump",
+	 .rest = {0x40, 0, 0, 0x14}}, /* b +0x100 */
+};
+static const struct vp_dispatcher arm64_dispatchers[] = {
+	{.at = {ARM + 0x200},
+	 .reach = 0x7fffffc,
+	 .kind = VP_DISPATCHER_POINTER,
+	 .reg = 30,
+	 .literal_off = 0x3fe8},
+};
+static const struct vp_ledger_space arm64_ledgers[] = {
+	{.at = {ARM + 0x5000}, .len = 0x1000},
+};
+static const struct vp_trap_space arm64_traps[] = {
+	{.at = {ARM + 0x6000}, .len = 16 * VP_TRAP_RECORD},
+	{.at = {ARM + 0x6400}, .len = VP_TRAP_RECORD},
+};
+
 #define RV     UINT64_C(0xffffffff80000000)
 #define NOP_RV 0x13, 0x00, 0x00, 0x00 /* addi x0, x0, 0; RV unpriv. 2.4 */
 static const struct vp_site riscv_sites[] = {
@@ -295,6 +339,22 @@ static const struct {
 	  .sites = ppc_sites,
 	  .n_arenas = COUNT(ppc_arenas),
 	  .arenas = ppc_arenas}},
+	{"arm64-traps",
+	 {.self = {ARM + 0x100000},
+	  .arch = VP_SITES_ARCH_ARM64,
+	  .id_kind = VP_SITES_ID_IMAGE,
+	  .id_len = 20,
+	  .id = id,
+	  .n_sites = COUNT(arm64_traps_sites),
+	  .sites = arm64_traps_sites,
+	  .n_arenas = COUNT(arm64_arenas),
+	  .arenas = arm64_arenas,
+	  .n_dispatchers = COUNT(arm64_dispatchers),
+	  .dispatchers = arm64_dispatchers,
+	  .n_ledgers = COUNT(arm64_ledgers),
+	  .ledgers = arm64_ledgers,
+	  .n_traps = COUNT(arm64_traps),
+	  .traps = arm64_traps}},
 };
 
 const char *sitetab_name(unsigned i)

@@ -5,9 +5,9 @@
 
 #include "protocol/sites.h"
 
-#define SITETABS 5
+#define SITETABS 6
 
-/* "x86-64", "arm64", "riscv64", "thumb2", "ppc64le"; i < SITETABS. */
+/* "x86-64", "arm64", "riscv64", "thumb2", "ppc64le", and "arm64-traps" with all six parts; i < SITETABS. */
 const char *sitetab_name(unsigned i);
 
 /* What table i says. */

@@ -67,6 +67,29 @@ static void test_bundle_of_format_1_is_verified_and_read(void **state)
 	each("tests/abi/bundle-1/*.vpatch", bundle);
 }
 
+static void test_bundle_of_format_2_is_read(void **state)
+{
+	static const enum hf_how hows[] = {HF_REPLACE, HF_SITE_CALL, HF_SITE_JUMP, HF_SITE_NOP,
+					   HF_SITE_WORD};
+	struct hf_bundle *b;
+	struct diag diag;
+	uint8_t *buf;
+	size_t len;
+
+	(void)state;
+	diag_init(&diag);
+	assert_int_equal(hf_read_file("tests/abi/bundle-2/arm64-image.vpatch", &diag, &buf, &len),
+			 VP_OK);
+	assert_int_equal(hf_open(buf, len, &diag, &b), VP_OK);
+	assert_string_equal(hf_info(b)->release, HF_NO_RELEASE);
+	assert_int_equal(hf_info(b)->build_id_len, 20);
+	assert_int_equal(hf_info(b)->n_replace, 5);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(hf_info(b)->replace[i].how, hows[i]);
+	hf_close(b);
+	free(buf);
+}
+
 static void record(const char *path, const uint8_t *buf, size_t len)
 {
 	vp_gva_t self = {strtoull(strrchr(path, '-') + 1, NULL, 16)};
@@ -159,6 +182,7 @@ static void sites(const char *path, const uint8_t *buf, size_t len)
 	assert_non_null(site.name);
 	assert_int_equal(vp_sites_arena(&s, 0, &arena), VP_OK);
 	assert_int_equal(arena.len, 0x1000);
+	assert_int_equal(s.traps.n, strstr(path, "-traps-") ? 2 : 0);
 }
 
 static void test_site_table_of_format_1_is_read(void **state)
@@ -171,6 +195,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bundle_of_format_1_is_verified_and_read),
+		cmocka_unit_test(test_bundle_of_format_2_is_read),
 		cmocka_unit_test(test_ledger_record_of_format_1_is_read),
 		cmocka_unit_test(test_journal_of_format_1_is_read_open_and_closed),
 		cmocka_unit_test(test_journal_of_format_2_is_read),

@@ -225,13 +225,111 @@ static void test_a_newer_format_is_refused_whole(void **state)
 	(void)state;
 	sample_init(&s, arch_of(0), META(PLAIN));
 	pack(&s, &buf, &len);
-	vp_st32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD, 2);
+	assert_int_equal(vp_ld32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD), 1);
+	vp_st32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD, VP_NOTE_FORMAT_VERSION + 1);
 	assert_int_equal(open_error(buf, len, &d), VP_E_VERSION);
 	vp_st32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD, 1);
 	vp_st32(find_note(buf, len, VP_NOTE_FLAGS) + 8, 77);
 	assert_int_equal(open_error(buf, len, &d), VP_E_VERSION);
 	assert_non_null(strstr(d.text, "newer"));
 	free(buf);
+}
+
+static void test_sites_are_read_back_and_make_it_format_2(void **state)
+{
+	static const char meta[] = "site.call=net_rx,fixed\0site.jump=a.b/c,fixed\0"
+				   "site.nop=idle\0site.word=tick,1f2003d5\0"
+				   "replace=old_function,0,fixed\0consistency=entry";
+	static const char *const names[] = {"net_rx", "a.b/c", "idle", "tick", "old_function"};
+	static const enum hf_how hows[] = {HF_SITE_CALL, HF_SITE_JUMP, HF_SITE_NOP, HF_SITE_WORD,
+					   HF_REPLACE};
+	const struct hf_info *info;
+	struct hf_bundle *b;
+	struct sample s;
+	struct diag d;
+	uint8_t *buf, *note;
+	size_t len;
+
+	(void)state;
+	sample_init(&s, arch_of(1), meta, sizeof(meta));
+	pack(&s, &buf, &len);
+	assert_int_equal(vp_ld32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD), 2);
+	diag_init(&d);
+	assert_int_equal(hf_open(buf, len, &d, &b), VP_OK);
+	info = hf_info(b);
+	assert_int_equal(info->n_replace, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(info->replace[i].how, hows[i]);
+		assert_string_equal(info->replace[i].symbol, names[i]);
+		assert_string_equal(info->replace[i].function,
+				    hf_leads(&info->replace[i]) ? "fixed" : "");
+	}
+	assert_int_equal(info->replace[3].word_len, 4);
+	assert_int_equal(vp_ld32(info->replace[3].word), 0xd503201f);
+	hf_close(b);
+	/* what a reader of format 1 makes of it */
+	vp_st32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD, 1);
+	assert_int_equal(open_error(buf, len, &d), VP_E_VERSION);
+	vp_st32(find_note(buf, len, VP_NOTE_FORMAT) + VP_NOTE_HEAD, 2);
+	/* wrong fields */
+	note = find_note(buf, len, VP_NOTE_SITE);
+	for (uint32_t how = 0; how < 7; how++) {
+		int want =
+			how == VP_NOTE_SITE_CALL || how == VP_NOTE_SITE_JUMP ? VP_OK : VP_E_BUNDLE;
+
+		vp_st32(note + VP_NOTE_HEAD, how);
+		diag_init(&d);
+		assert_int_equal(hf_open(buf, len, &d, &b), want);
+		if (want == VP_OK)
+			hf_close(b);
+	}
+	vp_st32(note + VP_NOTE_HEAD, VP_NOTE_SITE_CALL);
+	note[VP_NOTE_HEAD + 4] = ' ';
+	assert_int_equal(open_error(buf, len, &d), VP_E_BUNDLE);
+	memcpy(note + VP_NOTE_HEAD + 4, "idle\0 ", 5); /* twice, and the rest is no function */
+	assert_int_equal(open_error(buf, len, &d), VP_E_BUNDLE);
+	free(buf);
+}
+
+static void test_sites_that_are_not_right_are_named(void **state)
+{
+	static const struct {
+		const char *meta;
+		const char *words;
+	} rows[] = {
+		{"site.call=x", "VPATCH_SITE"},
+		{"site.call=,fixed", "name a site"},
+		{"site.call=a b,fixed", "name a site"},
+		{"site.call=x,1 2", "VPATCH_SITE"},
+		{"site.nop=x,fixed", "VPATCH_SITE"},
+		{"site.word=x", "hexadecimal"},
+		{"site.word=x,123", "hexadecimal"},
+		{"site.word=x,1F", "hexadecimal"},
+		{"site.word=x,112233445566778899", "hexadecimal"},
+		{"site.poke=x,fixed", "VPATCH_SITE"},
+		{"site.call=x,no_such_function", "no such function"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sample s;
+		struct hf_bundle *b;
+		struct diag d;
+		uint8_t *buf;
+		size_t len;
+		int r;
+
+		sample_init(&s, arch_of(1), rows[i].meta, strlen(rows[i].meta) + 1);
+		diag_init(&d);
+		r = sample_pack(&s, &d, &buf, &len);
+		if (r == VP_OK) {
+			r = hf_open(buf, len, &d, &b);
+			free(buf);
+		}
+		assert_int_equal(r, VP_E_BUNDLE);
+		if (!strstr(d.text, rows[i].words))
+			fail_msg("row %zu: '%s' is not in '%s'", i, rows[i].words, d.text);
+	}
 }
 
 static void test_notes_that_are_not_sound_are_refused(void **state)
@@ -511,6 +609,8 @@ int main(void)
 		cmocka_unit_test(test_every_truncation_is_refused),
 		cmocka_unit_test(test_bytes_behind_the_object_are_refused),
 		cmocka_unit_test(test_a_newer_format_is_refused_whole),
+		cmocka_unit_test(test_sites_are_read_back_and_make_it_format_2),
+		cmocka_unit_test(test_sites_that_are_not_right_are_named),
 		cmocka_unit_test(test_notes_that_are_not_sound_are_refused),
 		cmocka_unit_test(test_a_machine_that_is_not_known_is_refused),
 		cmocka_unit_test(test_what_cannot_be_carried_is_refused_by_name),

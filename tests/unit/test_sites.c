@@ -14,7 +14,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-enum { X86, ARM64, RISCV, THUMB };
+enum { X86, ARM64, RISCV, THUMB, PPC, TRAPS6 };
 
 static vp_gva_t self_of(unsigned i)
 {
@@ -94,6 +94,14 @@ static void test_tables_of_all_architectures_read_back_as_written(void **state)
 			assert_int_equal(got.at.v, t->ledgers[j].at.v);
 			assert_int_equal(got.len, t->ledgers[j].len);
 		}
+		assert_int_equal(s.traps.n, t->n_traps);
+		for (uint32_t j = 0; j < t->n_traps; j++) {
+			struct vp_trap_space got;
+
+			assert_int_equal(vp_sites_traps(&s, j, &got), VP_OK);
+			assert_int_equal(got.at.v, t->traps[j].at.v);
+			assert_int_equal(got.len, t->traps[j].len);
+		}
 		free(buf);
 	}
 }
@@ -101,6 +109,7 @@ static void test_tables_of_all_architectures_read_back_as_written(void **state)
 static void test_entries_that_are_not_there_are_refused(void **state)
 {
 	struct vp_ledger_space l;
+	struct vp_trap_space t;
 	struct vp_dispatcher d;
 	struct vp_sites s;
 	struct vp_arena a;
@@ -115,6 +124,17 @@ static void test_entries_that_are_not_there_are_refused(void **state)
 	assert_int_equal(vp_sites_arena(&s, s.arenas.n, &a), VP_E_RANGE);
 	assert_int_equal(vp_sites_dispatcher(&s, s.dispatchers.n, &d), VP_E_RANGE);
 	assert_int_equal(vp_sites_ledger(&s, s.ledgers.n, &l), VP_E_RANGE);
+	assert_int_equal(vp_sites_traps(&s, 0, &t), VP_E_RANGE);
+	free(buf);
+	buf = sitetab_make(TRAPS6, &len);
+	assert_int_equal(vp_sites_decode(buf, len, self_of(TRAPS6), &s), VP_OK);
+	assert_int_equal(vp_sites_traps(&s, s.traps.n, &t), VP_E_RANGE);
+	assert_int_equal(vp_sites_traps(&s, UINT32_MAX, &t), VP_E_RANGE);
+	/* to a reader of the five parts it is the same table without them */
+	vp_st32(buf + VP_SITES_OFF_HEAD_SIZE, VP_SITES_HEAD);
+	assert_int_equal(vp_sites_seal(buf, len), VP_OK);
+	assert_int_equal(vp_sites_decode(buf, len, self_of(TRAPS6), &s), VP_OK);
+	assert_int_equal(s.traps.n, 0);
 	free(buf);
 }
 
@@ -165,7 +185,7 @@ static void test_a_name_that_several_sites_have_is_ambiguous(void **state)
 }
 
 /* One field of one table, and what it must not be. */
-enum where { HEAD, SITE, ARENA, DISPATCHER, LEDGERS, NAMES };
+enum where { HEAD, SITE, ARENA, DISPATCHER, LEDGERS, TRAPS, NAMES };
 
 struct wrong {
 	unsigned table;
@@ -179,6 +199,7 @@ struct wrong {
 #define A                 UINT64_C(0xffffffff81000000) /* where the x86-64 table's sites begin */
 #define T                 UINT64_C(0xc0000000)         /* and the Thumb table's */
 #define R                 UINT64_C(0xffffffff80000000) /* and RISC-V's */
+#define M                 UINT64_C(0xffff800008000000) /* and arm64's */
 #define NEAR32(x)         (UINT32_MAX - (x))
 #define PART(part, field) VP_SITES_OFF_##part + VP_SITES_PART_##field
 
@@ -361,6 +382,28 @@ static const struct wrong wrongs[] = {
 	{X86, LEDGERS, 0, VP_LEDGERS_OFF_FLAGS, 4, 1},
 	{X86, LEDGERS, 0, VP_LEDGERS_OFF_RESERVED, 4, 1},
 
+	{TRAPS6, HEAD, 0, PART(TRAPS, OFF), 4, VP_SITES_HEAD},
+	{TRAPS6, HEAD, 0, PART(TRAPS, OFF), 4, NEAR32(7)},
+	{TRAPS6, HEAD, 0, PART(TRAPS, N), 4, VP_SITES_TRAPS_MAX + 1},
+	{TRAPS6, HEAD, 0, PART(TRAPS, N), 4, NEAR32(0)},
+	{TRAPS6, HEAD, 0, PART(TRAPS, ENTRY), 4, 16},
+	{TRAPS6, HEAD, 0, PART(TRAPS, RESERVED), 4, 1},
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, 0},
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x6010},      /* a record is aligned */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M},               /* a site */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x200},       /* a dispatcher */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x4000},      /* a literal */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x1000},      /* the arena */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x5e00},      /* ledger space */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_AT, 8, M + 0x6300},      /* over the next */
+	{TRAPS6, TRAPS, 1, VP_TRAPS_OFF_AT, 8, M + 0x5fe0},      /* before the last */
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_LEN, 8, 0},
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_LEN, 8, VP_TRAP_RECORD - 8},
+	{TRAPS6, TRAPS, 1, VP_TRAPS_OFF_LEN, 8, 0x100000},       /* over the table */
+	{TRAPS6, TRAPS, 1, VP_TRAPS_OFF_LEN, 8, UINT64_MAX - 31},
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_FLAGS, 4, 1},
+	{TRAPS6, TRAPS, 0, VP_TRAPS_OFF_RESERVED, 4, 1},
+
 	{X86, NAMES, 0, 0, 1, 0},    /* empty */
 	{X86, NAMES, 0, 0, 1, ' '},
 	{X86, NAMES, 0, 0, 1, 0x7f},
@@ -374,6 +417,7 @@ static uint8_t *field(uint8_t *buf, const struct vp_sites *s, const struct wrong
 					   : w->where == ARENA      ? &s->arenas
 					   : w->where == DISPATCHER ? &s->dispatchers
 					   : w->where == LEDGERS    ? &s->ledgers
+					   : w->where == TRAPS      ? &s->traps
 								    : &s->names;
 
 	if (w->where == HEAD)

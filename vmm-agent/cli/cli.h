@@ -24,6 +24,7 @@ enum opt_id {
 	OPT_SLOTS,
 	OPT_VCPUS,
 	OPT_KERNEL,
+	OPT_IMAGE,
 	OPT_VMLINUX,
 	OPT_BUILD_ID,
 	OPT_OUTPUT,
@@ -132,6 +133,13 @@ void cli_report(struct cli *cli, const char *verb, const struct eng_report *r);
 struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n, bool how);
 void cli_edits_rows(struct cli *cli, const struct eng_edit *edits, size_t n);
 
+/* "function", "nop", ... */
+const char *cli_site_kind(uint8_t kind);
+/* Bits 1 << enum vp_discipline: which are right at a site of the table, for the kind of change that it
+ * is made for; live: the driver can store while the guest runs. */
+unsigned cli_site_disciplines(const struct guest_sites *s, const struct vp_site *site, bool live);
+const char *cli_discipline_words(unsigned mask, char words[64]);
+
 /* --- pages made from the tables ------------------------------------------------------------------ */
 
 void page_usage(struct out *out, const struct cmd *cmd); /* NULL: of vpatch itself */
@@ -150,6 +158,7 @@ int cmd_recover(struct cli *cli);
 int cmd_revert(struct cli *cli);
 int cmd_show(struct cli *cli);
 int cmd_sign(struct cli *cli);
+int cmd_sites(struct cli *cli);
 int cmd_status(struct cli *cli);
 int cmd_verify(struct cli *cli);
 int cmd_version(struct cli *cli);

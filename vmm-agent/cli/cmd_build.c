@@ -46,6 +46,7 @@ int cmd_build(struct cli *cli)
 	struct hf_build args = {
 		.source = cli->pos[0],
 		.kernel = cli->opt[OPT_KERNEL],
+		.image = cli->opt[OPT_IMAGE],
 		.vmlinux = cli->opt[OPT_VMLINUX],
 		.build_id = cli->opt[OPT_BUILD_ID],
 		.include_dir = include,
@@ -54,6 +55,10 @@ int cmd_build(struct cli *cli)
 	};
 	int r;
 
+	if (!args.kernel == !args.image)
+		return diag_set(&cli->diag, VP_E_USAGE,
+				"build: say what the hotfix is for, with --kernel DIR for Linux or "
+				"--image FILE for another guest");
 	out_str(cli->out.obj, "file", args.out);
 	r = find_include(cli, include);
 	if (r == VP_OK)
@@ -62,7 +67,7 @@ int cmd_build(struct cli *cli)
 		return r;
 	cli->out.changed = true;
 	out_bool(cli->out.obj, "inline_unchecked", !args.vmlinux);
-	if (!args.vmlinux)
+	if (!args.vmlinux && args.kernel)
 		out_note(&cli->out,
 			 "%s: inline-unchecked: give --vmlinux with DWARF to look for "
 			 "inlined copies of the old functions",

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/poke.h"
+
 /* --- kallsyms ---------------------------------------------------------------------------------- */
 
 static int put_symbol(void *ctx, const struct guest_sym *sym)
@@ -79,11 +81,29 @@ static void put_target(struct cli *cli, struct vp_target *t)
 	out_row(&cli->out, "driver", "%s (%s)", i->driver, words[0] ? words : "no capabilities");
 }
 
+/* Of a guest that is not Linux: who it says it is. */
+static void put_image(struct cli *cli, const struct guest_info *i)
+{
+	struct json_object *o = cli->out.obj;
+	char hex[2 * OUT_HEX_MAX + 1];
+
+	out_bool(o, "linux", false);
+	out_hex(o, "build_id", i->build_id, i->build_id_len);
+	out_hex(o, "boot_id", i->boot_id, sizeof(i->boot_id));
+	out_row(&cli->out, "kernel", "not Linux, %s", i->arch->name);
+	out_row(&cli->out, "identity", "%s", out_hex_text(hex, i->build_id, i->build_id_len));
+}
+
 static void put_kernel(struct cli *cli, const struct guest_info *i)
 {
 	struct json_object *o = cli->out.obj;
 	char hex[2 * OUT_HEX_MAX + 1];
 
+	if (!i->is_linux) {
+		put_image(cli, i);
+		return;
+	}
+	out_bool(o, "linux", true);
 	out_str(o, "release", i->release);
 	out_hex(o, "build_id", i->build_id, i->build_id_len);
 	out_hex(o, "boot_id", i->boot_id, sizeof(i->boot_id));
@@ -99,6 +119,125 @@ static void put_kernel(struct cli *cli, const struct guest_info *i)
 		i->kaslr, i->text.v, i->text_end.v);
 	out_row(&cli->out, "symbols", "%zu%s", i->n_symbols,
 		i->data_symbols ? "" : ", functions only");
+}
+
+/* --- the stub ------------------------------------------------------------------------------------ */
+
+/* The least disturbing discipline that is right at the most sites, or why it is stop. */
+static void put_auto(struct cli *cli, struct json_object *o, const struct guest_sites *s)
+{
+	static const enum vp_discipline order[] = {VP_DISCIPLINE_WORD, VP_DISCIPLINE_LITERAL,
+						   VP_DISCIPLINE_SKIP, VP_DISCIPLINE_TRAP,
+						   VP_DISCIPLINE_STOP};
+	bool live = vp_target_caps(s->t) & VP_CAP_STORE_LIVE;
+	unsigned n[2][VP_DISCIPLINE_LITERAL + 1] = {0}, all[2] = {0};
+
+	for (uint32_t i = 0; i < s->table.sites.n; i++) {
+		struct vp_site site;
+		unsigned mask, k = 0;
+
+		if (vp_sites_site(&s->table, i, &site) < 0)
+			return;
+		mask = cli_site_disciplines(s, &site, live);
+		while (!(mask & 1u << order[k]))
+			k++;
+		n[site.kind != VP_SITE_FUNCTION][order[k]]++;
+		all[site.kind != VP_SITE_FUNCTION]++;
+	}
+	for (unsigned w = 0; w < 2; w++) {
+		const char *what = w ? "sites" : "functions";
+		struct json_object *of = json_object_new_object();
+		char words[256] = "";
+
+		for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
+			const char *name = arch_discipline_name(order[k]);
+
+			if (n[w][order[k]] == 0)
+				continue;
+			out_int(of, name, n[w][order[k]]);
+			snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s (%u)",
+				 words[0] ? ", " : "", name, n[w][order[k]]);
+		}
+		json_object_object_add(o, what, of);
+		if (all[w])
+			out_row(&cli->out, w ? "  sites" : "  functions", "by %s%s", words,
+				!live ? ": this way in cannot store into a guest that runs"
+				: n[w][VP_DISCIPLINE_STOP]
+					? ": the architecture allows no less there"
+					: "");
+	}
+}
+
+static void put_table(struct cli *cli, struct json_object *o, const struct guest_sites *s)
+{
+	unsigned n[VP_SITE_LITERAL + 1] = {0};
+	struct json_object *kinds = json_object_new_object();
+	uint64_t records = 0, room = 0;
+	char words[160] = "", size[OUT_SIZE_LEN];
+
+	for (uint32_t i = 0; i < s->table.sites.n; i++) {
+		struct vp_site site;
+
+		if (vp_sites_site(&s->table, i, &site) == VP_OK)
+			n[site.kind]++;
+	}
+	for (uint8_t k = VP_SITE_NOP; k <= VP_SITE_LITERAL; k++) {
+		out_int(kinds, cli_site_kind(k), n[k]);
+		if (n[k])
+			snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%u %s",
+				 words[0] ? ", " : "", n[k], cli_site_kind(k));
+	}
+	for (uint32_t i = 0; i < s->table.arenas.n; i++) {
+		struct vp_arena arena;
+
+		room += vp_sites_arena(&s->table, i, &arena) == VP_OK ? arena.len : 0;
+	}
+	for (uint32_t i = 0; i < s->table.traps.n; i++) {
+		struct vp_trap_space traps;
+
+		records += vp_sites_traps(&s->table, i, &traps) == VP_OK
+				   ? traps.len / VP_TRAP_RECORD
+				   : 0;
+	}
+	json_object_object_add(o, "kinds", kinds);
+	out_addr(o, "table", s->table.self.v);
+	out_int(o, "generation", s->table.generation);
+	out_int(o, "sites", s->table.sites.n);
+	out_int(o, "arenas", s->table.arenas.n);
+	out_int(o, "arena_size", room);
+	out_int(o, "dispatchers", s->table.dispatchers.n);
+	out_int(o, "trap_records", records);
+	out_row(&cli->out, "stub", "table at 0x%016" PRIx64 ", %u sites (%s)", s->table.self.v,
+		s->table.sites.n, words[0] ? words : "none");
+	out_row(&cli->out, "", "%u arena%s (%s), %u dispatcher%s, %" PRIu64 " trap record%s",
+		s->table.arenas.n, s->table.arenas.n == 1 ? "" : "s", out_size_text(size, room),
+		s->table.dispatchers.n, s->table.dispatchers.n == 1 ? "" : "s", records,
+		records == 1 ? "" : "s");
+}
+
+/* A guest without one is as good as any; a table that cannot be used is worth a word. */
+static void put_stub(struct cli *cli, struct guest *g)
+{
+	struct json_object *o = json_object_new_object(), *discipline = json_object_new_object();
+	const struct guest_sites *s = NULL;
+	struct diag why;
+	int r;
+
+	diag_init(&why);
+	r = guest_stub(g, GUEST_MAY_HOLD, &why, &s);
+	out_bool(o, "found", r == VP_OK);
+	json_object_object_add(cli->out.obj, "stub", o);
+	if (r == VP_OK) {
+		put_table(cli, o, s);
+		put_auto(cli, discipline, s);
+		json_object_object_add(o, "discipline", discipline);
+		return;
+	}
+	json_object_put(discipline);
+	out_str(o, "reason", vp_err_reason(r));
+	out_row(&cli->out, "stub", "none");
+	if (r != VP_E_NO_STUB)
+		out_note(&cli->out, "%s", why.text[0] ? why.text : vp_err_sentence(r));
 }
 
 static void put_applied(struct cli *cli, const struct eng_list *l)
@@ -247,6 +386,7 @@ int cmd_inspect(struct cli *cli)
 		r = put_symbols(cli, g);
 	} else if (r == VP_OK) {
 		put_kernel(cli, guest_info(g));
+		put_stub(cli, g);
 		put_ledger(cli, t, g);
 	}
 	guest_close(g);

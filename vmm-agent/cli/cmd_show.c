@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vmm-agent/cli/cli.h"
 
+#include <string.h>
+
 static const char *consistency_name(enum hf_consistency c)
 {
 	return c == HF_QUIESCE ? "quiesce" : "entry";
@@ -24,10 +26,13 @@ static void show_json(struct cli *cli, const struct hf_info *i)
 	for (size_t k = 0; k < i->n_replace; k++) {
 		struct json_object *r = json_object_new_object();
 
+		out_str(r, "how", hf_how_name(i->replace[k].how));
 		out_str(r, "symbol", i->replace[k].symbol);
 		out_int(r, "sympos", i->replace[k].sympos);
 		out_str(r, "function", i->replace[k].function);
 		out_str(r, "clones", i->replace[k].clones);
+		if (i->replace[k].word_len)
+			out_hex(r, "word", i->replace[k].word, i->replace[k].word_len);
 		json_object_array_add(list, r);
 	}
 	json_object_object_add(o, "replace", list);
@@ -47,14 +52,25 @@ static void show_rows(struct cli *cli, const struct hf_info *i)
 	row_if(cli, "fixes", i->fixes);
 	row_if(cli, "description", i->description);
 	row_if(cli, "author", i->author);
-	out_row(&cli->out, "for kernel", "%s, %s", i->release, i->arch->name);
+	if (strcmp(i->release, GUEST_NO_RELEASE) == 0)
+		out_row(&cli->out, "for image", "of a guest that is not Linux, %s", i->arch->name);
+	else
+		out_row(&cli->out, "for kernel", "%s, %s", i->release, i->arch->name);
 	out_row(&cli->out, "build-id", "%s",
 		i->build_id_len ? out_hex_text(hex, i->build_id, i->build_id_len)
 				: "every build of that release");
 	for (size_t k = 0; k < i->n_replace; k++) {
 		const struct hf_replace *r = &i->replace[k];
 
-		out_row(&cli->out, k ? "" : "replaces", "%s by %s", r->symbol, r->function);
+		if (r->how == HF_REPLACE)
+			out_row(&cli->out, k ? "" : "replaces", "%s by %s", r->symbol, r->function);
+		else if (hf_leads(r))
+			out_row(&cli->out, k ? "" : "replaces", "site %s: %s %s", r->symbol,
+				hf_how_name(r->how), r->function);
+		else
+			out_row(&cli->out, k ? "" : "replaces", "site %s: %s%s%s", r->symbol,
+				hf_how_name(r->how), r->word_len ? " " : "",
+				r->word_len ? out_hex_text(hex, r->word, r->word_len) : "");
 		if (r->sympos)
 			out_row(&cli->out, "", "  (number %u of that name)", r->sympos);
 		if (r->clones[0])

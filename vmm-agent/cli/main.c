@@ -10,14 +10,15 @@
 
 const struct cmd cli_cmds[] = {
 	{"build", "SOURCE.c", 1, 1,
-	 OPT_BIT(OPT_KERNEL) | OPT_BIT(OPT_VMLINUX) | OPT_BIT(OPT_BUILD_ID) | OPT_BIT(OPT_OUTPUT) |
-		 OPT_BIT(OPT_VERBOSE),
-	 OPT_BIT(OPT_KERNEL) | OPT_BIT(OPT_OUTPUT), false, cmd_build,
-	 "make a hotfix out of a C file",
+	 OPT_BIT(OPT_KERNEL) | OPT_BIT(OPT_IMAGE) | OPT_BIT(OPT_VMLINUX) | OPT_BIT(OPT_BUILD_ID) |
+		 OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_VERBOSE),
+	 OPT_BIT(OPT_OUTPUT), false, cmd_build, "make a hotfix out of a C file",
 	 "Compiles SOURCE.c with the guest kernel's own build system and packs it into a bundle. The "
 	 "source includes <vpatch/hotfix.h> and names what it replaces with VPATCH_REPLACE(old, new). "
 	 "Without --vmlinux, copies of an old function that the compiler has inlined elsewhere "
-	 "cannot be looked for; the bundle then says inline-unchecked, and so do apply and status.",
+	 "cannot be looked for; the bundle then says inline-unchecked, and so do apply and status. With --image instead of "
+	 "--kernel the guest is not Linux: the source is compiled without a kernel's headers, and what it "
+	 "uses of the guest gets the addresses that it has in that ELF file.",
 	 "vpatch build fix.c --kernel /usr/src/linux-headers-6.1.0-56-amd64 -o fix.vpatch"},
 	{"sign", "FILE", 1, 1,
 	 OPT_BIT(OPT_KEY) | OPT_BIT(OPT_CERT) | OPT_BIT(OPT_OUTPUT) | OPT_BIT(OPT_DIGEST),
@@ -44,6 +45,13 @@ const struct cmd cli_cmds[] = {
 	 "Reads the guest and changes nothing. It is held, for a moment, only "
 	 "where nothing but a vCPU's registers tells its kernel from what looks like one.",
 	 "vpatch inspect qmp:/run/web-07.sock\nvpatch inspect qmp:/run/web-07.sock --symbols"},
+	{"sites", "DOMAIN [GLOB]", 1, 2, TARGET_OPTS, 0, true, cmd_sites,
+	 "list the patch sites that a guest's stub has published",
+	 "Reads the site table of the guest's stub, Linux or not: where its text may be changed, what "
+	 "stands there now (rest, changed by somebody, taken by a hotfix), and which disciplines are right "
+	 "there with this driver for what the site is made for. GLOB is matched against the sites' names, "
+	 "as a shell does.",
+	 "vpatch sites qmp:/run/rtos.sock\nvpatch sites qmp:/run/rtos.sock 'net_*' --json"},
 	{"apply", "DOMAIN FILE", 2, 2,
 	 TARGET_OPTS | OPT_BIT(OPT_DRY_RUN) | OPT_BIT(OPT_DEADLINE) | OPT_BIT(OPT_DISCIPLINE) |
 		 OPT_BIT(OPT_ALLOW_UNSIGNED) | OPT_BIT(OPT_ALLOW_DOWNGRADE) |

@@ -27,6 +27,8 @@ const struct opt cli_opts[OPT_COUNT] = {
 		       "print the vCPUs' threads, what they do and where they stand as well"},
 	[OPT_KERNEL] = {"kernel", 0, "DIR",
 			"the guest kernel's headers, as for an external module"},
+	[OPT_IMAGE] = {"image", 0, "FILE",
+		       "instead of --kernel: the ELF that a guest runs which is not Linux"},
 	[OPT_VMLINUX] = {"vmlinux", 0, "FILE",
 			 "the kernel with DWARF, to look for inlined copies of the old functions"},
 	[OPT_BUILD_ID] = {"build-id", 0, "HEX", "the build-id of the kernel the bundle is for"},

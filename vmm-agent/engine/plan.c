@@ -33,6 +33,13 @@ static int check_kernel(struct eng_apply_plan *a)
 			a->diag, VP_E_WRONG_ARCH,
 			"%s is for %s and the guest is %s: use the bundle for that architecture",
 			hi->name, hi->arch->name, gi->arch->name);
+	if (!gi->is_linux && strcmp(hi->release, GUEST_NO_RELEASE) != 0)
+		return diag_set(a->diag, VP_E_WRONG_KERNEL,
+				"%s is for Linux %s and the guest is not Linux", hi->name,
+				hi->release);
+	if (!gi->is_linux && hi->build_id_len == 0)
+		return diag_set(a->diag, VP_E_WRONG_KERNEL,
+				"%s names no image: build it with --image", hi->name);
 	if (strcmp(hi->release, gi->release) != 0)
 		return diag_set(
 			a->diag, VP_E_WRONG_KERNEL,
@@ -40,11 +47,11 @@ static int check_kernel(struct eng_apply_plan *a)
 			hi->name, hi->release, gi->release);
 	if (hi->build_id_len > 0 && (hi->build_id_len != gi->build_id_len ||
 				     memcmp(hi->build_id, gi->build_id, hi->build_id_len) != 0))
-		return diag_set(
-			a->diag, VP_E_WRONG_KERNEL,
-			"%s is for another build of kernel %s (the build-ids differ): build it "
-			"against the headers of the one that runs",
-			hi->name, gi->release);
+		return diag_set(a->diag, VP_E_WRONG_KERNEL,
+				"%s is for another build of %s%s (the build-ids differ): build it "
+				"for the one that runs",
+				hi->name, gi->is_linux ? "kernel " : "the image",
+				gi->is_linux ? gi->release : "");
 	if (hi->n_replace == 0 || hi->n_replace > HF_REPLACE_MAX)
 		return diag_set(a->diag, VP_E_BUNDLE,
 				"%s replaces %zu functions: 1 to %d are possible", hi->name,

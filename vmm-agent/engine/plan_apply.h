@@ -33,6 +33,9 @@ struct eng_apply_plan {
 /* Resolves one function, refuses it or appends it to funcs. */
 int eng_plan_func(struct eng_apply_plan *a, const struct hf_replace *want) VP_MUST_USE;
 
+/* The same for a site of the guest's site table, by name. */
+int eng_plan_table(struct eng_apply_plan *a, const struct hf_replace *want) VP_MUST_USE;
+
 /*
  * Links the payload, at the address of a retired record with just these bytes (*reused) or as a
  * new area of the transaction; fills edits. *l is the record, without text and edits.

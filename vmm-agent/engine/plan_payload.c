@@ -18,6 +18,30 @@ static int resolve(void *ctx, const char *name, unsigned sympos, struct diag *di
 	return r == VP_OK ? guest_call_target(ctx, &sym, diag, ret) : r;
 }
 
+/* What is put at a site, of the site's length; to is the function in the payload that it leads to. */
+static int make_word(struct eng_apply_plan *a, const struct eng_func *f, vp_gva_t to, uint8_t *buf)
+{
+	unsigned len = f->site.len;
+	int r = VP_OK;
+
+	switch (f->want->how) {
+	case HF_REPLACE:
+	case HF_SITE_JUMP:
+		r = a->arch->branch(buf, f->site.gva, to, &len);
+		break;
+	case HF_SITE_CALL:
+		r = a->arch->call(buf, f->site.gva, to, &len);
+		break;
+	case HF_SITE_NOP:
+		r = a->arch->nop(buf, len);
+		break;
+	case HF_SITE_WORD:
+		memcpy(buf, f->want->word, len);
+		break;
+	}
+	return r == VP_OK && len != f->site.len ? VP_E_INTERNAL : r;
+}
+
 /* The edits as the ledger keeps them, in the order in which they are stored. */
 static int make_edits(struct eng_apply_plan *a, vp_gva_t base, const struct hf_image *img)
 {
@@ -31,21 +55,19 @@ static int make_edits(struct eng_apply_plan *a, vp_gva_t base, const struct hf_i
 	for (size_t i = 0; i < a->n_funcs; i++) {
 		struct vp_edit *e = &a->edits[a->n_edits];
 		vp_gva_t to = vp_gva(base.v + img->entry[i]);
-		uint8_t branch[ARCH_INSN_MAX];
-		unsigned len;
-		int r;
+		uint8_t word[ARCH_INSN_MAX];
+		int r = VP_E_INTERNAL;
 
 		*e = a->funcs[i].site;
-		r = a->arch->branch(branch, e->gva, to, &len);
-		if (r == VP_OK && (len != e->len || img->entry[i] >= img->len))
-			r = VP_E_INTERNAL;
+		if (!hf_leads(a->funcs[i].want) || img->entry[i] < img->len)
+			r = make_word(a, &a->funcs[i], to, word);
 		if (r < 0)
 			return diag_set(a->diag, r,
 					"the branch from %s at %#" PRIx64
 					" to the payload at %#" PRIx64 ": %s",
 					a->funcs[i].want->symbol, e->gva.v, to.v,
 					vp_err_sentence(r));
-		memcpy(e->new, branch, len);
+		memcpy(e->new, word, e->len);
 		a->symbols[a->n_edits++] = a->funcs[i].want->symbol;
 	}
 	return VP_OK;
@@ -177,15 +199,16 @@ static uint64_t next_seq(const struct guest_arena *arena)
 	return seq == UINT64_MAX ? seq : seq + 1;
 }
 
-static bool all_filler(const struct arch_ops *arch, const uint8_t *p, size_t n)
+static bool all_filler(const struct guest_cave *cave, const uint8_t *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (p[i] != arch->filler[i % arch->filler_len])
+		if (p[i] != cave->filler[i % cave->filler_len])
 			return false;
 	return true;
 }
 
-static int fill_area(struct eng_apply_plan *a, const struct vp_ledger *l, const uint8_t *bytes)
+static int fill_area(struct eng_apply_plan *a, const struct guest_cave *cave,
+		     const struct vp_ledger *l, const uint8_t *bytes)
 {
 	vp_gpa_t gpa;
 	int r = guest_text_gpa(a->plan->g, l->self, l->size, &gpa);
@@ -197,7 +220,7 @@ static int fill_area(struct eng_apply_plan *a, const struct vp_ledger *l, const 
 	if (r < 0)
 		return diag_set(a->diag, r, "the arena at %#" PRIx64 ": %s", l->self.v,
 				vp_err_sentence(r));
-	if (!all_filler(a->arch, a->plan->txn->area.old, l->size))
+	if (!all_filler(cave, a->plan->txn->area.old, l->size))
 		return diag_set(a->diag, VP_E_GUEST_CHANGED,
 				"the arena at %#" PRIx64 " is in use since a moment ago: try again",
 				l->self.v);
@@ -227,7 +250,7 @@ static int place(struct eng_apply_plan *a, struct vp_ledger *ret)
 			continue;
 		if (r != VP_OK)
 			return r;
-		r = fill_area(a, ret, buf);
+		r = fill_area(a, cave, ret, buf);
 		free(buf);
 		if (r < 0)
 			return r;

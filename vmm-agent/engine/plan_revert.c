@@ -13,6 +13,18 @@
 #include "vmm-agent/engine/change.h"
 #include "vmm-agent/engine/vmm.h"
 
+static int find_traps(struct eng_plan *plan, struct diag *diag)
+{
+	struct guest_trap traps[ENG_TRAPS_MAX];
+	int r = guest_trap_records(plan->g, traps, ENG_TRAPS_MAX, &plan->n_traps);
+
+	if (r < 0)
+		return diag_set(diag, r, "the guest's trap records: %s", vp_err_sentence(r));
+	for (size_t i = 0; i < plan->n_traps; i++)
+		plan->traps[i] = (struct eng_trap){traps[i].gva, traps[i].gpa};
+	return VP_OK;
+}
+
 int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag)
 {
 	const struct vp_target_info *info = vp_target_info(plan->t);
@@ -38,7 +50,7 @@ int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag)
 				info->locator);
 	memcpy(plan->txn->locator, info->locator, strlen(info->locator));
 	plan->txn->was_running = plan->was_running;
-	return VP_OK;
+	return find_traps(plan, diag);
 }
 
 int eng_plan_end(struct eng_plan *plan, struct diag *diag)

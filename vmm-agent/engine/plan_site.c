@@ -224,6 +224,8 @@ int eng_plan_func(struct eng_apply_plan *a, const struct hf_replace *want)
 	struct guest_sym sym;
 	int r;
 
+	if (want->how != HF_REPLACE || !guest_info(a->plan->g)->is_linux)
+		return eng_plan_table(a, want);
 	f->want = want;
 	r = guest_sym(a->plan->g, want->symbol, want->sympos, a->diag, &sym);
 	if (r < 0)

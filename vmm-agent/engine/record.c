@@ -38,6 +38,21 @@ static bool leads_to_payload(struct guest *g, const struct vp_ledger *l, const s
 	       insn.target.v - l->self.v - l->payload_off < l->payload_len;
 }
 
+/* The site table has the resting bytes too. */
+static bool rests_in_table(struct guest *g, const struct vp_edit *e, struct eng_site *ret)
+{
+	struct vp_site site;
+
+	if (!guest_site_at(g, e->gva, e->len, &site))
+		return false;
+	if (site.name)
+		snprintf(ret->symbol, sizeof(ret->symbol), "%s", site.name);
+	/* Idle, since there is no tracer that we know of. */
+	ret->entry = (struct arch_entry){.site_len = e->len, .tracer_idle = true};
+	ret->trusted = memcmp(e->rest, site.rest + (e->gva.v - site.at.v), e->len) == 0;
+	return true;
+}
+
 int eng_site_read(struct guest *g, const struct vp_ledger *l, const struct vp_edit *e,
 		  struct eng_site *ret)
 {
@@ -51,7 +66,7 @@ int eng_site_read(struct guest *g, const struct vp_ledger *l, const struct vp_ed
 	if (r < 0)
 		return r;
 	snprintf(ret->symbol, sizeof(ret->symbol), "%#llx", (unsigned long long)e->gva.v);
-	if (guest_sym_at(g, e->gva, &sym) == VP_OK) {
+	if (!rests_in_table(g, e, ret) && guest_sym_at(g, e->gva, &sym) == VP_OK) {
 		snprintf(ret->symbol, sizeof(ret->symbol), "%.*s", HF_SYMBOL_MAX - 1, sym.name);
 		ret->trusted = rests(g, e, &sym, &ret->entry) && leads_to_payload(g, l, e);
 	}

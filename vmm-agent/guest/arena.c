@@ -31,8 +31,11 @@ struct build {
 	struct guest *g;
 	struct guest_arena *a;
 	struct mem_cache *cache; /* of page tables: text is thousands of pages */
-	uint64_t fill;           /* eight bytes of filler */
-	size_t len;              /* of the text */
+	vp_gva_t text;           /* kernel text, or an arena of a stub's */
+	size_t len;
+	const uint8_t *filler;
+	unsigned filler_len;
+	uint64_t fill; /* eight bytes of filler */
 	uint8_t *used; /* one byte for each VP_LEDGER_ALIGN bytes of text: not to be given out */
 	size_t n_units;
 	struct run *runs; /* of filler, RUN_MIN long at least */
@@ -56,7 +59,7 @@ static void use(struct build *b, uint64_t from, uint64_t to)
 /* Offsets in the text of an address range rounded out, clipped to the text. */
 static void use_addresses(struct build *b, uint64_t first, uint64_t last, unsigned round_log)
 {
-	uint64_t round = 1ull << round_log, text = b->g->info.text.v;
+	uint64_t round = 1ull << round_log, text = b->text.v;
 	uint64_t from = first & ~(round - 1);
 	uint64_t to = (last + round - 1) & ~(round - 1);
 
@@ -105,8 +108,8 @@ static int add_record(struct guest_arena *a, const struct guest_record *rec)
 
 static int read_text(struct build *b, size_t off, void *buf, size_t len)
 {
-	return mem_read(b->g->t, b->cache, &b->g->info.mmu, vp_gva(b->g->info.text.v + off),
-			MEM_TEXT, buf, len);
+	return mem_read(b->g->t, b->cache, &b->g->info.mmu, vp_gva(b->text.v + off), MEM_TEXT, buf,
+			len);
 }
 
 /* What may be a record, copied once; *len_ret bytes. */
@@ -131,7 +134,7 @@ static int copy_record(struct build *b, size_t off, uint8_t **ret, size_t *len_r
 /* A record at this offset of the text, or damage: not kept then. */
 static int judge(struct build *b, size_t off, size_t len, struct guest_record *rec, bool *keep)
 {
-	vp_gva_t at = vp_gva(b->g->info.text.v + off);
+	vp_gva_t at = vp_gva(b->text.v + off);
 	int r = vp_ledger_decode(rec->bytes, len, at, &rec->l);
 
 	*keep = false;
@@ -186,7 +189,7 @@ static int by_seq(const void *a, const void *b)
 static int add_cave(struct build *b, uint64_t from, uint64_t to)
 {
 	struct guest_arena *a = b->a;
-	vp_gva_t at = vp_gva(b->g->info.text.v + from);
+	vp_gva_t at = vp_gva(b->text.v + from);
 	struct guest_cave *grown;
 	vp_gpa_t gpa;
 	int r;
@@ -205,7 +208,9 @@ static int add_cave(struct build *b, uint64_t from, uint64_t to)
 			return VP_E_NOMEM;
 		a->caves = grown;
 	}
-	a->caves[a->n_caves++] = (struct guest_cave){at, to - from};
+	grown = &a->caves[a->n_caves++];
+	*grown = (struct guest_cave){at, to - from, .filler_len = (uint8_t)b->filler_len};
+	memcpy(grown->filler, b->filler, b->filler_len);
 	a->free += to - from;
 	return VP_OK;
 }
@@ -241,12 +246,12 @@ static int by_len(const void *a, const void *b)
 }
 
 /* The filler repeats every filler_len bytes (a divisor of 8): eight of them make one word. */
-static uint64_t filler_word(const struct arch_ops *ops)
+static uint64_t filler_word(const struct build *b)
 {
 	uint8_t raw[8];
 
 	for (size_t i = 0; i < sizeof(raw); i++)
-		raw[i] = ops->filler[i % ops->filler_len];
+		raw[i] = b->filler[i % b->filler_len];
 	return vp_ld64(raw);
 }
 
@@ -263,8 +268,6 @@ static int find_caves(struct build *b)
 		if (from < to)
 			r = split_run(b, from, to);
 	}
-	if (b->a->n_caves)
-		qsort(b->a->caves, b->a->n_caves, sizeof(*b->a->caves), by_len);
 	return r;
 }
 
@@ -344,29 +347,79 @@ static int pass(struct build *b)
 	return r == VP_OK && b->in_run ? end_run(b, b->len & ~(size_t)7) : r;
 }
 
+/* One stretch of text, added to what the arena has. */
+static int read_stretch(struct build *b)
+{
+	int r = VP_E_NOMEM;
+
+	b->fill = filler_word(b);
+	b->n_units = b->len / VP_LEDGER_ALIGN + 1;
+	b->used = calloc(b->n_units, 1);
+	b->n_runs = 0;
+	b->in_run = false;
+	b->records_end = 0;
+	if (b->used) {
+		if (!guest_is_stub(b->g))
+			use_reserved(b);
+		r = pass(b);
+	}
+	if (r == VP_OK)
+		r = find_caves(b);
+	free(b->runs);
+	free(b->used);
+	b->runs = NULL;
+	b->used = NULL;
+	return r;
+}
+
+static int read_stub(struct build *b)
+{
+	const struct vp_sites *s = &b->g->stub->table;
+	int r = VP_OK;
+
+	for (uint32_t i = 0; r == VP_OK && i < s->arenas.n; i++) {
+		struct vp_arena arena;
+		uint64_t skip;
+
+		r = vp_sites_arena(s, i, &arena);
+		skip = -arena.at.v % VP_LEDGER_ALIGN;
+		if (r < 0 || arena.len < skip + VP_LEDGER_ALIGN)
+			continue;
+		b->text = vp_gva(arena.at.v + skip);
+		b->len = (size_t)(arena.len - skip);
+		b->filler = arena.filler;
+		b->filler_len = arena.filler_len;
+		if (skip % arena.filler_len)
+			continue;
+		r = read_stretch(b);
+		/* An arena that is not mapped as text, or no longer: nothing is put there. */
+		if (r == VP_E_UNMAPPED)
+			r = VP_OK;
+	}
+	return r;
+}
+
 int guest_arena_read(struct guest *g, struct diag *diag, struct guest_arena *ret)
 {
 	struct guest_arena a = {0};
-	struct build b = {.g = g, .a = &a, .fill = filler_word(g->ops)};
+	struct build b = {.g = g,
+			  .a = &a,
+			  .text = g->info.text,
+			  .len = (size_t)(g->info.text_end.v - g->info.text.v),
+			  .filler = g->ops->filler,
+			  .filler_len = g->ops->filler_len};
 	int r = VP_E_NOMEM;
 
 	if (g->info.text.v % VP_LEDGER_ALIGN)
 		return diag_set(diag, VP_E_GUEST_CORRUPT, "guest kernel text is not aligned");
-	b.len = (size_t)(g->info.text_end.v - g->info.text.v);
-	b.n_units = b.len / VP_LEDGER_ALIGN + 1;
-	b.used = calloc(b.n_units, 1);
 	b.cache = mem_cache_create(g->t);
-	if (b.used && b.cache) {
-		use_reserved(&b);
-		r = pass(&b);
-	}
-	if (r == VP_OK)
-		r = find_caves(&b);
+	if (b.cache)
+		r = guest_is_stub(g) ? read_stub(&b) : read_stretch(&b);
+	if (r == VP_OK && a.n_caves)
+		qsort(a.caves, a.n_caves, sizeof(*a.caves), by_len);
 	if (r == VP_OK && a.n_records)
 		qsort(a.records, a.n_records, sizeof(*a.records), by_seq);
 	mem_cache_destroy(b.cache);
-	free(b.runs);
-	free(b.used);
 	if (r < 0) {
 		guest_arena_deinit(&a);
 		return diag_set(diag, r, "reading the guest kernel's text: %s", vp_err_sentence(r));

@@ -14,9 +14,11 @@
 #define VP_GUEST_GUEST_H
 
 #include "protocol/ledger.h"
+#include "vmm-agent/guest/sites.h"
 #include "vmm-agent/target.h"
 
-#define GUEST_NAME_MAX 512 /* KSYM_NAME_LEN of 6.1 and later */
+#define GUEST_NAME_MAX   512 /* KSYM_NAME_LEN of 6.1 and later */
+#define GUEST_NO_RELEASE "-" /* of a guest that is not Linux */
 
 struct guest;
 
@@ -29,8 +31,10 @@ enum guest_open_flag {
 
 struct guest_info {
 	const struct arch_ops *arch;
-	char release[128];    /* OSRELEASE, as uname -r says */
-	uint8_t build_id[64]; /* of vmlinux, build_id_len bytes; 0 where VMCOREINFO has none */
+	bool is_linux;        /* else what is known is what its stub's site table says */
+	char release[128];    /* OSRELEASE, as uname -r says; or GUEST_NO_RELEASE */
+	uint8_t build_id[64]; /* of vmlinux, build_id_len bytes; 0 where VMCOREINFO has none. Or the
+			       * site table's identity */
 	unsigned build_id_len;
 	uint8_t boot_id[16]; /* the same for one boot of one guest, whoever reads it */
 	uint64_t kaslr;      /* KERNELOFFSET: how far the kernel was moved */
@@ -43,7 +47,12 @@ struct guest_info {
 	bool registers_seen; /* the circle was closed with vCPU registers, not without */
 };
 
-/* VP_E_NOT_LINUX, VP_E_BOOTING, VP_E_PANICKED, VP_E_GUEST_CORRUPT, VP_E_GUEST_AMBIGUOUS or the target's. */
+/*
+ * The Linux kernel of a guest or, where there is none that can be read, what a stub's site table says
+ * (info.is_linux false): its functions are the symbols, its arenas the arena, and nothing else is known.
+ *
+ * VP_E_NOT_LINUX, VP_E_BOOTING, VP_E_PANICKED, VP_E_GUEST_CORRUPT, VP_E_GUEST_AMBIGUOUS or the target's.
+ */
 int guest_open(struct vp_target *t, unsigned flags, struct diag *diag,
 	       struct guest **ret) VP_MUST_USE;
 void guest_close(struct guest *g);
@@ -107,11 +116,34 @@ int guest_text_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret) 
 /* The same for kernel data: present, writable, not executable, not user. */
 int guest_data_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret) VP_MUST_USE;
 
+/* --- the stub's site table ------------------------------------------------------------------ */
+
+/* Looked for when it is first asked for, and kept. Errors of guest_sites_open. */
+int guest_stub(struct guest *g, unsigned flags, struct diag *diag,
+	       const struct guest_sites **ret) VP_MUST_USE;
+
+/* The one site of that name. VP_E_NO_SITE, VP_E_SYM_AMBIGUOUS; or guest_stub's. */
+int guest_site(struct guest *g, const char *name, unsigned flags, struct diag *diag,
+	       struct vp_site *ret) VP_MUST_USE;
+/* The site that [at, at + len) is bytes of, of a table that has been found already. */
+bool guest_site_at(const struct guest *g, vp_gva_t at, size_t len, struct vp_site *ret);
+
+/* Where records for the guest's trap handler can be put, at most cap, those that are free now; *n_ret 0
+ * where it has no handler that reads them. */
+struct guest_trap {
+	vp_gva_t gva;
+	vp_gpa_t gpa;
+};
+int guest_trap_records(struct guest *g, struct guest_trap *ret, size_t cap,
+		       size_t *n_ret) VP_MUST_USE;
+
 /* --- arena: caves in kernel text, and the ledger in them ------------------------------------ */
 
 struct guest_cave {
 	vp_gva_t start; /* aligned to VP_LEDGER_ALIGN */
 	uint64_t len;   /* multiple of VP_LEDGER_ALIGN, all filler now */
+	uint8_t filler[4];
+	uint8_t filler_len;
 };
 
 struct guest_record {

@@ -218,6 +218,8 @@ int guest_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs, struct
 {
 	unsigned vcpus = vp_target_info(g->t)->vcpus, agreed = 0;
 
+	if (guest_is_stub(g))
+		return stub_check_held(g, p, pcs, diag);
 	for (unsigned i = 0; i < vcpus; i++) {
 		struct arch_regs regs;
 		struct arch_mmu mmu;

@@ -57,7 +57,13 @@ struct guest {
 	struct btf btf;            /* n_types 0: none */
 	struct contexts *contexts; /* NULL until guest_outside_prepare */
 	struct exports exports;    /* n 0: none, or kallsyms has data symbols */
+	struct guest_sites *stub;  /* NULL: not looked for. layout NULL: it is all there is */
 };
+
+static inline bool guest_is_stub(const struct guest *g)
+{
+	return !g->layout;
+}
 
 /* --- memory.c ------------------------------------------------------------------------------- */
 
@@ -92,6 +98,20 @@ int mem_contiguous(struct vp_target *t, struct mem_cache *cache, const struct ar
  * are more than anybody needs; what says in words what they pretend to be. */
 int mem_candidates(struct vp_target *t, const void *prefix, size_t n, const char *what,
 		   struct diag *diag, vp_gpa_t **ret, size_t *n_ret) VP_MUST_USE;
+
+/* --- stub.c --------------------------------------------------------------------------------- */
+
+/* A guest by its stub's table alone. */
+int guest_open_stub(struct vp_target *t, unsigned flags, struct diag *diag,
+		    struct guest **ret) VP_MUST_USE;
+/* Their namesakes guest_... for such a guest. */
+int stub_sym(struct guest *g, const char *name, struct diag *diag,
+	     struct guest_sym *ret) VP_MUST_USE;
+int stub_sym_at(struct guest *g, vp_gva_t at, struct guest_sym *ret) VP_MUST_USE;
+int stub_sym_each(struct guest *g, int (*fn)(void *ctx, const struct guest_sym *sym),
+		  void *ctx) VP_MUST_USE;
+int stub_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs,
+		    struct diag *diag) VP_MUST_USE;
 
 /* --- symbols.c ------------------------------------------------------------------------------ */
 

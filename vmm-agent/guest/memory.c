@@ -190,7 +190,10 @@ int guest_read(struct guest *g, vp_gva_t at, void *buf, size_t len)
 int guest_text_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret)
 {
 	uint64_t size = g->info.text_end.v - g->info.text.v;
+	struct vp_site site;
 
+	if (guest_is_stub(g) || guest_site_at(g, at, len, &site))
+		return guest_sites_gpa(g->stub, at, len, GUEST_SITES_TEXT, gpa_ret);
 	if (at.v < g->info.text.v || len == 0 || !vp_fits(at.v - g->info.text.v, len, size))
 		return VP_E_RANGE;
 	return mem_contiguous(g->t, NULL, &g->info.mmu, at, len, MEM_TEXT, gpa_ret);
@@ -198,5 +201,7 @@ int guest_text_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret)
 
 int guest_data_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret)
 {
+	if (guest_is_stub(g))
+		return guest_sites_gpa(g->stub, at, len, GUEST_SITES_DATA, gpa_ret);
 	return mem_contiguous(g->t, NULL, &g->info.mmu, at, len, MEM_DATA, gpa_ret);
 }

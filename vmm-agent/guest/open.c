@@ -33,6 +33,7 @@ static void destroy(struct guest *g)
 	btf_deinit(&g->btf);
 	exports_deinit(&g->exports);
 	guest_contexts_destroy(g->contexts);
+	guest_sites_close(g->stub);
 	free(g);
 }
 
@@ -246,6 +247,7 @@ static void fill_info(struct guest *g)
 	info->build_id_len = g->vmci.build_id_len;
 	info->kaslr = g->vmci.num[VMCI_KERNELOFFSET];
 	info->n_symbols = g->ks.n;
+	info->is_linux = true;
 }
 
 static int refuse_state(struct vp_target *t, struct diag *diag)
@@ -285,14 +287,12 @@ static int refuse_dying(struct guest *g, const struct search *s, struct diag *di
 	return r;
 }
 
-int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct guest **ret)
+static int open_linux(struct vp_target *t, unsigned flags, struct diag *diag, struct guest **ret)
 {
 	struct search s = {.t = t, .ops = vp_target_info(t)->arch};
 	struct guest *g = NULL;
-	int r = flags & GUEST_STATE_KNOWN ? VP_OK : refuse_state(t, diag);
+	int r;
 
-	if (r < 0)
-		return r;
 	s.layout = guest_layout(s.ops->id);
 	if (!s.layout)
 		return diag_set(
@@ -322,6 +322,27 @@ int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct gu
 	vp_note_kernel(t, &g->info.vmcoreinfo);
 	*ret = g;
 	return VP_OK;
+}
+
+/* What is no Linux that can be read may have a stub; what it is without one has been said already. */
+int guest_open(struct vp_target *t, unsigned flags, struct diag *diag, struct guest **ret)
+{
+	int r = flags & GUEST_STATE_KNOWN ? VP_OK : refuse_state(t, diag), stub;
+	struct diag why;
+
+	if (r == VP_OK)
+		r = open_linux(t, flags, diag, ret);
+	if (r != VP_E_NOT_LINUX &&
+	    (r != VP_E_UNSUPPORTED || guest_layout(vp_target_info(t)->arch->id)))
+		return r;
+	diag_init(&why);
+	stub = guest_open_stub(t, flags, &why, ret);
+	if (stub == VP_OK) {
+		if (diag)
+			diag_init(diag);
+		return VP_OK;
+	}
+	return stub == VP_E_NO_STUB ? r : diag_set(diag, stub, "%s", why.text);
 }
 
 void guest_close(struct guest *g)

@@ -17,6 +17,7 @@
 
 #define TABLES_MAX 16u
 #define COPIES     8u
+#define PLACES     32u /* of RAM, to know a linear map by */
 #define COPY_WAIT \
 	250000 /* ns, doubled each time: a large table takes the guest some milliseconds */
 
@@ -36,8 +37,12 @@ struct search {
 	struct view *view;
 	unsigned n_views;
 	bool asked_linux, is_linux;
+	/* of the map that was asked about last */
+	bool memo_known, memo_linear;
+	vp_gpa_t memo_root;
+	uint64_t memo_distance;
 	unsigned n_tables;                  /* that closed the circle */
-	struct guest_sites *found, *itself; /* by which rule; sites.h */
+	struct guest_sites *found, *linear; /* by which rule; sites.h */
 	int bad;                            /* of a table that closed it and is none */
 	struct diag bad_diag;
 };
@@ -109,7 +114,7 @@ static int take_views(struct search *s, unsigned flags)
 
 /* --- the circle ----------------------------------------------------------------------------------------- */
 
-/* Whether a guest could be Linux, where a map of everything onto itself is nothing of the kernel's. */
+/* Whether a guest could be Linux: its kernel is not in the linear map alone, and its users' pages are. */
 static int ask_linux(struct search *s)
 {
 	vp_gpa_t page;
@@ -127,32 +132,51 @@ static int ask_linux(struct search *s)
 	return VP_OK;
 }
 
-/* Whether a map leads from `at` to `page` as it does to its own root: then to everything. Where no
- * tables are read nothing is known, and that is the worst. */
+/*
+ * Whether the map that leads from `at` to `page` leads to most of RAM at the same distance: then it is
+ * there to reach every page, a user's too. Places all over RAM tell.
+ */
 static int in_linear_map(struct search *s, const struct arch_mmu *mmu, vp_gva_t at, vp_gpa_t page,
 			 bool *ret)
 {
-	vp_gva_t root = vp_gva(mmu->root.v + (at.v - page.v));
-	struct arch_xlate x;
-	int r;
+	uint64_t distance = at.v - page.v, total = 0, place = 0;
+	const struct vp_ram *ram;
+	unsigned n = 0;
+	size_t n_ram;
+	int r = vp_ram(s->t, &ram, &n_ram, s->diag);
 
-	*ret = true;
-	if (!mmu->levels)
-		return VP_OK;
-	r = mem_walk(s->t, s->cache, mmu, root, MEM_KERNEL, &x);
-	if (guest_err_is_fatal(r))
+	if (r < 0)
 		return r;
-	*ret = r == VP_OK && x.gpa.v == mmu->root.v;
+	if (s->memo_known && s->memo_root.v == mmu->root.v && s->memo_distance == distance) {
+		*ret = s->memo_linear;
+		return VP_OK;
+	}
+	for (size_t i = 0; i < n_ram; i++)
+		total += ram[i].len;
+	for (size_t i = 0; i < n_ram; place -= ram[i++].len)
+		for (; place < ram[i].len; place += total / PLACES + 1) {
+			vp_gpa_t to = vp_gpa((ram[i].start.v + place) & ~(GUEST_PAGE - 1ull));
+			struct arch_xlate x;
+
+			r = mem_walk(s->t, s->cache, mmu, vp_gva(to.v + distance), MEM_KERNEL, &x);
+			if (guest_err_is_fatal(r))
+				return r;
+			n += r == VP_OK && x.gpa.v == to.v;
+		}
+	s->memo_known = true;
+	s->memo_root = mmu->root;
+	s->memo_distance = distance;
+	*ret = s->memo_linear = n >= PLACES / 2;
 	return VP_OK;
 }
 
-enum circle { CIRCLE_OPEN, CIRCLE_CLOSED, CIRCLE_ITSELF };
+enum circle { CIRCLE_OPEN, CIRCLE_CLOSED, CIRCLE_LINEAR };
 
 static int close_by(struct search *s, const struct arch_mmu *mmu, vp_gva_t self, vp_gpa_t page,
 		    enum circle *ret)
 {
 	struct arch_xlate x;
-	bool linear;
+	bool linear = true;
 	int r = mem_walk(s->t, s->cache, mmu, self, MEM_KERNEL, &x);
 
 	*ret = CIRCLE_OPEN;
@@ -165,11 +189,9 @@ static int close_by(struct search *s, const struct arch_mmu *mmu, vp_gva_t self,
 		*ret = r < 0 ? CIRCLE_OPEN : CIRCLE_CLOSED;
 		return r;
 	}
-	if (self.v != page.v)
-		return VP_OK;
 	r = ask_linux(s);
 	if (r == VP_OK && !s->is_linux)
-		*ret = CIRCLE_ITSELF;
+		*ret = CIRCLE_LINEAR;
 	return r;
 }
 
@@ -295,7 +317,7 @@ static int judge(struct search *s, const struct guest_sites *g, int r)
 /* A table that closed the circle: kept, or the reason why not. */
 static int keep(struct search *s, struct guest_sites *g, enum circle how)
 {
-	struct guest_sites **to = how == CIRCLE_CLOSED ? &s->found : &s->itself;
+	struct guest_sites **to = how == CIRCLE_CLOSED ? &s->found : &s->linear;
 
 	if (!*to) {
 		*to = g;
@@ -353,11 +375,10 @@ static int look_at(struct search *s, vp_gpa_t page)
 	return read_table(s, &head, page, &mmu, how);
 }
 
-/* One that is mapped as only the kernel maps things puts those in the shade that are mapped to
- * themselves: a user's page could be. */
+/* One that is mapped by itself puts those in the shade that lie in a linear map: a user's page does. */
 static int choose(struct search *s, struct guest_sites **ret)
 {
-	struct guest_sites **from = s->found ? &s->found : &s->itself;
+	struct guest_sites **from = s->found ? &s->found : &s->linear;
 	const char *name = vp_target_info(s->t)->name;
 
 	*ret = *from;
@@ -408,7 +429,7 @@ int guest_sites_open(struct vp_target *t, unsigned flags, struct diag *diag,
 	free(s.pages);
 	free(s.view);
 	guest_sites_close(s.found);
-	guest_sites_close(s.itself);
+	guest_sites_close(s.linear);
 	if (r < 0)
 		return diag->err == r ? r
 				      : diag_set(diag, r, "%s: reading guest memory: %s",

@@ -7,16 +7,14 @@
  * this very page in the guest kernel's page tables, for the kernel alone, and not through a map that
  * makes every page look like the kernel's:
  *
- *	mapped by tables, outside the linear map     good on any guest. The linear map is known by
- *	                                             its leading to the page tables themselves at the
- *	                                             same distance
- *	mapped to itself, by tables or because no    good where nothing says that the guest is Linux,
- *	vCPU translates                              which never runs its kernel so
- *	in any other linear map                      never: what a user has written lies there too
+ *	mapped outside any linear map    good on any guest. A map is linear when it leads to most of
+ *	                                 RAM at the same distance
+ *	in one, or no vCPU translates    good where nothing says that the guest is Linux, whose users'
+ *	                                 pages are all in it; and only if there is none of the first
  *
- * A kernel whose memory is all mapped to itself and that has users of its own cannot be told from
- * them by any of this. A user's forgery beside the true table is then refused as ambiguous; alone it
- * is believed, and can only say where, never what: the hotfix names this image, and the bytes that
+ * A kernel that is not Linux, lies in a map of all its memory and has users of its own cannot be told
+ * from them by any of this. A user's forgery beside the true table is then refused as ambiguous; alone
+ * it is believed, and can only say where, never what: the hotfix names this image, and the bytes that
  * must be there.
  */
 #ifndef VP_GUEST_SITES_H

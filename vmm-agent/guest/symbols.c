@@ -121,6 +121,8 @@ int guest_sym(struct guest *g, const char *name, unsigned sympos, struct diag *d
 	size_t i = kallsyms_find(&g->ks, name, g->ks.n);
 	unsigned nth = 1;
 
+	if (guest_is_stub(g))
+		return stub_sym(g, name, diag, ret);
 	if (i < g->ks.n && sympos == 0 && kallsyms_find(&g->ks, name, i) < g->ks.n)
 		return say_ambiguous(g, name, diag);
 	while (i < g->ks.n && nth < sympos) {
@@ -146,6 +148,8 @@ int guest_sym_at(struct guest *g, vp_gva_t at, struct guest_sym *ret)
 {
 	size_t i;
 
+	if (guest_is_stub(g))
+		return stub_sym_at(g, at, ret);
 	/* Between the last symbol of text and the first of init text nothing is named when only
 	 * functions are in the table; kernel/kallsyms.c asks is_ksym_addr for the same reason. */
 	if (!in(&g->image, at.v) && !in(&g->init_text, at.v))
@@ -161,6 +165,8 @@ int guest_sym_each(struct guest *g, int (*fn)(void *ctx, const struct guest_sym 
 {
 	struct guest_sym sym;
 
+	if (guest_is_stub(g))
+		return stub_sym_each(g, fn, ctx);
 	for (size_t i = 0; i < g->ks.n; i++) {
 		int r;
 
@@ -237,7 +243,8 @@ void guest_sym_words(struct guest *g, vp_gva_t at, char *words, size_t cap)
 	struct guest_sym sym;
 
 	if (guest_sym_at(g, at, &sym) < 0)
-		snprintf(words, cap, "%#" PRIx64 " outside the kernel image", at.v);
+		snprintf(words, cap, "%#" PRIx64 "%s", at.v,
+			 guest_is_stub(g) ? "" : " outside the kernel image");
 	else if (at.v == sym.addr.v)
 		snprintf(words, cap, "%s", sym.name);
 	else

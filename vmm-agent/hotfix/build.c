@@ -10,6 +10,7 @@
 
 #include "vmm-agent/hotfix/bundle.h"
 #include "vmm-agent/hotfix/compile.h"
+#include "vmm-agent/hotfix/image.h"
 #include "vmm-agent/hotfix/pack.h"
 
 static int hex_digit(char c)
@@ -151,6 +152,14 @@ int hf_build(const struct hf_build *args, struct diag *diag)
 	int r;
 
 	r = read_build_id(args->build_id, diag, &kernel);
+	if (r == VP_OK && args->image) {
+		r = image_object(args, diag, &kernel, &o);
+		if (r < 0)
+			return r;
+		r = pack_and_write(args, &o, &kernel, diag);
+		obj_deinit(&o);
+		return r < 0 ? diag_prefix(diag, "%s", args->source) : VP_OK;
+	}
 	if (r == VP_OK)
 		r = compile_arch(args->kernel, diag, &arch);
 	if (r == VP_OK)

@@ -208,7 +208,8 @@ static int find_function(const struct hf_bundle *b, const char *name, uint32_t *
 static int find_functions(struct hf_bundle *b, struct diag *diag)
 {
 	for (size_t i = 0; i < b->info.n_replace; i++) {
-		if (find_function(b, b->replace[i].function, &b->entry[i]) < 0)
+		if (hf_leads(&b->replace[i]) &&
+		    find_function(b, b->replace[i].function, &b->entry[i]) < 0)
 			return diag_set(
 				diag, VP_E_BUNDLE,
 				"replacement %s of %s: the payload has no such function, or two",
@@ -306,4 +307,11 @@ void hf_close(struct hf_bundle *b)
 const struct hf_info *hf_info(const struct hf_bundle *b)
 {
 	return &b->info;
+}
+
+const char *hf_how_name(enum hf_how how)
+{
+	static const char *const names[] = {"replace", "call", "jump", "nop", "word"};
+
+	return (unsigned)how < sizeof(names) / sizeof(names[0]) ? names[how] : "?";
 }

@@ -19,7 +19,8 @@ struct bundle_symbol {
 };
 
 struct hf_bundle {
-	struct obj obj; /* owns every string */
+	uint32_t format; /* of its notes */
+	struct obj obj;  /* owns every string */
 	struct hf_info info;
 	struct hf_replace replace[HF_REPLACE_MAX];
 	uint32_t entry[HF_REPLACE_MAX]; /* offset of each replacement in the image */

@@ -16,18 +16,39 @@
 #define HF_NAME_LEN    VP_LEDGER_NAME
 #define HF_SYMBOL_MAX  256
 #define HF_REPLACE_MAX 64
+#define HF_NO_RELEASE  "-" /* for a guest that is not Linux */
 
 enum hf_consistency {
 	HF_ENTRY = 1,   /* each call sees old or new, function by function */
 	HF_QUIESCE = 2, /* no task inside any replaced function */
 };
 
+/* What becomes of a place. The last four name a site of the guest's site table. */
+enum hf_how {
+	HF_REPLACE,   /* the guest kernel's function leads to the payload's */
+	HF_SITE_CALL, /* the site calls it */
+	HF_SITE_JUMP, /* the site branches to it */
+	HF_SITE_NOP,  /* the site does nothing */
+	HF_SITE_WORD, /* the site is these bytes */
+};
+
 struct hf_replace {
-	char symbol[HF_SYMBOL_MAX];   /* the guest kernel's function */
+	enum hf_how how;
+	uint8_t word[8]; /* of HF_SITE_WORD, word_len bytes */
+	unsigned word_len;
+	char symbol[HF_SYMBOL_MAX];   /* the guest kernel's function, or the site */
 	unsigned sympos;              /* livepatch's: 0 unique, N the Nth of that name */
-	char function[HF_SYMBOL_MAX]; /* its replacement in the payload */
+	char function[HF_SYMBOL_MAX]; /* its replacement in the payload; "" where there is none */
 	const char *clones;           /* space-separated clone names the author has listed; "" */
 };
+
+/* Whether it leads to a function of the payload. */
+static inline bool hf_leads(const struct hf_replace *r)
+{
+	return r->how != HF_SITE_NOP && r->how != HF_SITE_WORD;
+}
+/* "call", "jump", "nop", "word"; "replace". */
+const char *hf_how_name(enum hf_how how);
 
 /* What a bundle says of itself. Strings are printable ASCII, owned by the bundle. */
 struct hf_info {
@@ -115,6 +136,7 @@ void hf_image_deinit(struct hf_image *img);
 struct hf_build {
 	const char *source;      /* the C file */
 	const char *kernel;      /* the guest kernel's headers, as for an external module */
+	const char *image;       /* instead: the ELF that a guest runs which is not Linux */
 	const char *vmlinux;     /* with DWARF, for the inline check; NULL: inline-unchecked */
 	const char *build_id;    /* hex, as `vpatch inspect` prints it; NULL: vmlinux's, or any */
 	const char *include_dir; /* where <vpatch/hotfix.h> is */

@@ -56,9 +56,55 @@ static int take_replace(struct pack_meta *m, char *value, struct diag *diag)
 	if (m->n_replace == VP_NOTE_REPLACE_MAX)
 		return bad(diag, "VPATCH_REPLACE", value, "a hotfix replaces at most 64 functions");
 	for (unsigned i = 0; i < m->n_replace; i++)
-		if (strcmp(m->replace[i].symbol, rep.symbol) == 0 &&
+		if (!m->replace[i].how && strcmp(m->replace[i].symbol, rep.symbol) == 0 &&
 		    (m->replace[i].sympos == rep.sympos || !m->replace[i].sympos || !rep.sympos))
 			return bad(diag, "VPATCH_REPLACE", value, "the function is replaced twice");
+	m->replace[m->n_replace++] = rep;
+	return VP_OK;
+}
+
+/* Two hexadecimal digits a byte. */
+static bool take_word(const char *s, struct pack_replace *rep)
+{
+	size_t n = strlen(s);
+
+	if (n == 0 || n % 2 || n / 2 > sizeof(rep->word) || strspn(s, "0123456789abcdef") != n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t digit = (uint8_t)(s[i] <= '9' ? s[i] - '0' : s[i] - 'a' + 10);
+
+		rep->word[i / 2] = (uint8_t)(rep->word[i / 2] << 4 | digit);
+	}
+	rep->word_len = (unsigned)(n / 2);
+	return true;
+}
+
+/* site.call=SITE,FUNCTION site.jump=SITE,FUNCTION site.nop=SITE site.word=SITE,HEX */
+static int take_site(struct pack_meta *m, const char *how, char *value, struct diag *diag)
+{
+	static const char *const hows[] = {"call", "jump", "nop", "word"};
+	struct pack_replace rep = {.symbol = value, .function = "", .clones = ""};
+	char *more = cut(value);
+
+	for (uint32_t i = 0; i < 4; i++)
+		if (strcmp(how, hows[i]) == 0)
+			rep.how = VP_NOTE_SITE_CALL + i;
+	if (!*value || strlen(value) > VP_NOTE_SYMBOL_MAX || strchr(value, ' '))
+		return bad(diag, "VPATCH_SITE", value, "name a site of the guest's site table");
+	if (rep.how == VP_NOTE_SITE_WORD ? !more || !take_word(more, &rep)
+	    : rep.how == VP_NOTE_SITE_NOP
+		    ? more != NULL
+		    : !rep.how || !more || !bundle_is_symbol(more, VP_NOTE_SYMBOL_MAX))
+		return bad(diag, "VPATCH_SITE", value,
+			   "give a function of the source, or a word in quotes as it lies in "
+			   "memory, two lower-case hexadecimal digits a byte");
+	if (rep.how == VP_NOTE_SITE_CALL || rep.how == VP_NOTE_SITE_JUMP)
+		rep.function = more;
+	if (m->n_replace == VP_NOTE_REPLACE_MAX)
+		return bad(diag, "VPATCH_SITE", value, "a hotfix changes at most 64 places");
+	for (unsigned i = 0; i < m->n_replace; i++)
+		if (m->replace[i].how && strcmp(m->replace[i].symbol, rep.symbol) == 0)
+			return bad(diag, "VPATCH_SITE", value, "the site is changed twice");
 	m->replace[m->n_replace++] = rep;
 	return VP_OK;
 }
@@ -144,7 +190,7 @@ static int take_clones(struct pack_meta *m, char *value, struct diag *diag)
 		return bad(diag, "VPATCH_CLONES", value,
 			   "give the clones' names, separated by one space");
 	for (unsigned i = 0; i < m->n_replace; i++) {
-		if (strcmp(m->replace[i].symbol, value) != 0)
+		if (m->replace[i].how || strcmp(m->replace[i].symbol, value) != 0)
 			continue;
 		if (*m->replace[i].clones)
 			return bad(diag, "VPATCH_CLONES", value, "it is given twice");
@@ -168,6 +214,8 @@ static int take(struct pack_meta *m, char *item, bool clones, struct diag *diag)
 		return take_clones(m, value, diag);
 	if (strcmp(item, "replace") == 0)
 		return take_replace(m, value, diag);
+	if (strncmp(item, "site.", 5) == 0)
+		return take_site(m, item + 5, value, diag);
 	if (strcmp(item, "symbol") == 0)
 		return take_symbol(m, value, diag);
 	if (strcmp(item, "consistency") == 0)

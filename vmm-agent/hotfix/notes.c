@@ -137,7 +137,7 @@ static int read_replace(struct hf_bundle *b, struct desc *d)
 		return VP_E_BUNDLE;
 	/* The same function twice: also when one says "the only one" and the other "the second". */
 	for (size_t i = 0; i < b->info.n_replace; i++)
-		if (strcmp(b->replace[i].symbol, symbol) == 0 &&
+		if (strcmp(b->replace[i].symbol, symbol) == 0 && b->replace[i].how == HF_REPLACE &&
 		    (b->replace[i].sympos == sympos || !b->replace[i].sympos || !sympos))
 			return VP_E_BUNDLE;
 	memcpy(rep->symbol, symbol, strlen(symbol) + 1);
@@ -147,6 +147,49 @@ static int read_replace(struct hf_bundle *b, struct desc *d)
 	b->info.n_replace++;
 	return VP_OK;
 }
+
+static bool is_site(const char *s)
+{
+	for (size_t i = 0; s[i]; i++)
+		if (i == VP_NOTE_SYMBOL_MAX || s[i] == ' ')
+			return false;
+	return *s != '\0';
+}
+
+static int read_site(struct hf_bundle *b, struct desc *d)
+{
+	struct hf_replace *rep = &b->replace[b->info.n_replace];
+	const char *site, *function;
+	uint32_t how;
+
+	if (b->info.n_replace == HF_REPLACE_MAX || take_u32(d, &how) < 0 ||
+	    how < VP_NOTE_SITE_CALL || how > VP_NOTE_SITE_WORD ||
+	    take_string(d, VP_NOTE_SYMBOL_MAX, &site) < 0 || !is_site(site) ||
+	    take_string(d, VP_NOTE_SYMBOL_MAX, &function) < 0)
+		return VP_E_BUNDLE;
+	rep->how = (enum hf_how)how;
+	if (hf_leads(rep) ? !bundle_is_symbol(function, VP_NOTE_SYMBOL_MAX) : *function != '\0')
+		return VP_E_BUNDLE;
+	if (rep->how == HF_SITE_WORD) {
+		if (d->len == 0 || d->len > sizeof(rep->word))
+			return VP_E_BUNDLE;
+		memcpy(rep->word, d->p, d->len);
+		rep->word_len = (unsigned)d->len;
+		d->len = 0;
+	}
+	for (size_t i = 0; i < b->info.n_replace; i++)
+		if (strcmp(b->replace[i].symbol, site) == 0 && b->replace[i].how != HF_REPLACE)
+			return VP_E_BUNDLE;
+	memcpy(rep->symbol, site, strlen(site) + 1);
+	memcpy(rep->function, function, strlen(function) + 1);
+	rep->clones = "";
+	b->info.n_replace++;
+	return VP_OK;
+}
+_Static_assert((int)HF_SITE_CALL == VP_NOTE_SITE_CALL && (int)HF_SITE_JUMP == VP_NOTE_SITE_JUMP &&
+		       (int)HF_SITE_NOP == VP_NOTE_SITE_NOP &&
+		       (int)HF_SITE_WORD == VP_NOTE_SITE_WORD,
+	       "read_site");
 
 static int read_symbol(struct hf_bundle *b, struct desc *d)
 {
@@ -201,17 +244,21 @@ static int read_note(struct hf_bundle *b, uint32_t type, struct desc *d, uint32_
 {
 	int r;
 
-	if (type <= VP_NOTE_FORMAT || type >= VP_NOTE_TYPE_COUNT)
+	if (type <= VP_NOTE_FORMAT || type >= VP_NOTE_TYPE_COUNT ||
+	    (type == VP_NOTE_SITE && b->format < 2))
 		return type == VP_NOTE_FORMAT
 			       ? bad(diag, type, "it comes twice")
 			       : diag_set(diag, VP_E_VERSION,
 					  "note %u: this vpatch does not know it: use a newer one",
 					  type);
-	if (type != VP_NOTE_REPLACE && type != VP_NOTE_SYMBOL && (*seen & 1u << type))
+	if (type != VP_NOTE_REPLACE && type != VP_NOTE_SITE && type != VP_NOTE_SYMBOL &&
+	    (*seen & 1u << type))
 		return bad(diag, type, "it comes twice");
 	*seen |= 1u << type;
 	if (type == VP_NOTE_REPLACE)
 		r = read_replace(b, d);
+	else if (type == VP_NOTE_SITE)
+		r = read_site(b, d);
 	else if (type == VP_NOTE_SYMBOL)
 		r = read_symbol(b, d);
 	else if (type == VP_NOTE_BUILD_ID)
@@ -225,13 +272,14 @@ static int read_note(struct hf_bundle *b, uint32_t type, struct desc *d, uint32_
 	return VP_OK;
 }
 
-static int read_format(uint32_t type, struct desc *d, struct diag *diag)
+static int read_format(struct hf_bundle *b, uint32_t type, struct desc *d, struct diag *diag)
 {
 	uint32_t v;
 
 	if (type != VP_NOTE_FORMAT || take_u32(d, &v) < 0 || d->len || v == 0)
 		return bad(diag, type, "the first note must give the format's version");
-	if (v != VP_NOTE_FORMAT_VERSION)
+	b->format = v;
+	if (v > VP_NOTE_FORMAT_VERSION)
 		return diag_set(
 			diag, VP_E_VERSION,
 			"the bundle has format %u and this vpatch knows %u: use a newer one", v,
@@ -280,7 +328,7 @@ static int check_strings(const struct hf_info *info, struct diag *diag)
 int bundle_notes(struct hf_bundle *b, const struct obj_section *s, struct diag *diag)
 {
 	const uint32_t needed = 1u << VP_NOTE_NAME | 1u << VP_NOTE_VERSION | 1u << VP_NOTE_RELEASE |
-				1u << VP_NOTE_CONSISTENCY | 1u << VP_NOTE_REPLACE;
+				1u << VP_NOTE_CONSISTENCY;
 	uint64_t at = 0;
 	uint32_t seen = 0, type;
 	struct desc d;
@@ -290,7 +338,7 @@ int bundle_notes(struct hf_bundle *b, const struct obj_section *s, struct diag *
 		return bad(diag, 0, "the notes are too long");
 	r = next_note(s, &at, &type, &d, diag);
 	if (r == VP_OK)
-		r = read_format(type, &d, diag);
+		r = read_format(b, type, &d, diag);
 	while (r == VP_OK && at < s->size) {
 		r = next_note(s, &at, &type, &d, diag);
 		if (r == VP_OK)
@@ -298,7 +346,7 @@ int bundle_notes(struct hf_bundle *b, const struct obj_section *s, struct diag *
 	}
 	if (r < 0)
 		return r;
-	if ((seen & needed) != needed)
+	if ((seen & needed) != needed || b->info.n_replace == 0)
 		return diag_set(diag, VP_E_BUNDLE,
 				"name, version, release, consistency or replacements are missing");
 	return check_strings(&b->info, diag);

@@ -255,13 +255,39 @@ static void add_names(struct bytes *b, uint32_t type, uint32_t sympos, const cha
 	free(desc.p);
 }
 
+static void add_site(struct bytes *b, const struct pack_replace *rep)
+{
+	struct bytes desc = {0};
+	uint8_t how[4];
+
+	vp_st32(how, rep->how);
+	add(&desc, how, sizeof(how));
+	add(&desc, rep->symbol, strlen(rep->symbol) + 1);
+	add(&desc, rep->function, strlen(rep->function) + 1);
+	add(&desc, rep->word, rep->word_len);
+	if (desc.bad)
+		b->bad = true;
+	else
+		add_note(b, VP_NOTE_SITE, desc.p, desc.len);
+	free(desc.p);
+}
+
+/* The oldest that can express it. */
+static uint32_t format_of(const struct pack_meta *m)
+{
+	for (unsigned i = 0; i < m->n_replace; i++)
+		if (m->replace[i].how)
+			return VP_NOTE_FORMAT_VERSION;
+	return 1;
+}
+
 static void add_notes(struct bytes *b, const struct pack_meta *m, const struct pack_kernel *kernel)
 {
 	uint32_t consistency = m->consistency      ? m->consistency
 			       : m->n_replace == 1 ? VP_NOTE_ENTRY
 						   : VP_NOTE_QUIESCE;
 
-	add_number(b, VP_NOTE_FORMAT, VP_NOTE_FORMAT_VERSION);
+	add_number(b, VP_NOTE_FORMAT, format_of(m));
 	add_text(b, VP_NOTE_NAME, m->name);
 	add_text(b, VP_NOTE_VERSION, m->version);
 	add_text(b, VP_NOTE_FIXES, m->fixes);
@@ -275,8 +301,12 @@ static void add_notes(struct bytes *b, const struct pack_meta *m, const struct p
 	for (unsigned i = 0; i < m->n_replace; i++) {
 		const struct pack_replace *rep = &m->replace[i];
 
-		add_names(b, VP_NOTE_REPLACE, rep->sympos,
-			  (const char *const[]){rep->symbol, rep->function, rep->clones}, 3);
+		if (rep->how)
+			add_site(b, rep);
+		else
+			add_names(b, VP_NOTE_REPLACE, rep->sympos,
+				  (const char *const[]){rep->symbol, rep->function, rep->clones},
+				  3);
 	}
 	for (unsigned i = 0; i < m->n_symbol; i++)
 		add_names(b, VP_NOTE_SYMBOL, m->symbol[i].sympos,

@@ -9,6 +9,9 @@
 struct pack_replace {
 	const char *symbol, *function, *clones;
 	uint32_t sympos;
+	uint32_t how; /* enum vp_note_site; 0: REPLACE */
+	uint8_t word[VP_NOTE_WORD_MAX];
+	unsigned word_len;
 };
 
 struct pack_symbol {

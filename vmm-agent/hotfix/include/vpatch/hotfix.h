@@ -28,6 +28,18 @@
 #ifndef VPATCH_HOTFIX_H
 #define VPATCH_HOTFIX_H
 
+#ifdef __VPATCH_IMAGE__ /* of `vpatch build --image`: there is no kernel to include anything of */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#define __used                __attribute__((used))
+#define __section(name)       __attribute__((section(name)))
+#define __aligned(n)          __attribute__((aligned(n)))
+#define __vpatch_paste(a, b)  a##b
+#define __vpatch_unique(a, b) __vpatch_paste(a, b)
+#define __UNIQUE_ID(prefix)   __vpatch_unique(prefix, __COUNTER__)
+#else
+
 #ifndef __KERNEL__
 #error "a hotfix is kernel code: compile it with vpatch build"
 #endif
@@ -296,6 +308,8 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
 #endif
 };
 
+#endif /* __VPATCH_IMAGE__ */
+
 /* --- what an author writes --------------------------------------------------------------------- */
 
 /* In the order of the source, which gcc turns round if it may. */
@@ -323,6 +337,20 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
 #define VPATCH_REPLACE_NTH(old, sympos, new)                 \
 	__vpatch_meta("replace=" #old "," #sympos "," #new); \
 	__vpatch_keep(new)
+
+/*
+ * Sites of the guest's site table, by the names that vpatch sites lists: what stands there becomes a
+ * call or a branch to a function of this file, nothing, or one instruction in hexadecimal, as it lies in
+ * memory: VPATCH_SITE_WORD(tick, "1f2003d5"). A name may have any printable characters but the comma.
+ */
+#define VPATCH_SITE_CALL(site, function)                 \
+	__vpatch_meta("site.call=" #site "," #function); \
+	__vpatch_keep(function)
+#define VPATCH_SITE_JUMP(site, function)                 \
+	__vpatch_meta("site.jump=" #site "," #function); \
+	__vpatch_keep(function)
+#define VPATCH_SITE_NOP(site)       __vpatch_meta("site.nop=" #site)
+#define VPATCH_SITE_WORD(site, hex) __vpatch_meta("site.word=" #site "," hex)
 
 /* The compiler's clones of `old` (".constprop.0", ...) that the author has looked at and that may
  * stay as they are: their full names, separated by spaces. */
