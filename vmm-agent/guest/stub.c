@@ -200,7 +200,7 @@ int guest_trap_records(struct guest *g, struct guest_trap *ret, size_t cap, size
 			return r;
 		for (uint64_t off = 0; off < space.len && n < cap; off += VP_TRAP_RECORD) {
 			struct guest_trap *t = &ret[n];
-			uint8_t at[8];
+			uint8_t at[8] = {0};
 
 			t->gva = vp_gva(space.at.v + off);
 			r = guest_sites_gpa(g->stub, t->gva, VP_TRAP_RECORD, GUEST_SITES_DATA,

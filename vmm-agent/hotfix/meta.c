@@ -79,6 +79,22 @@ static bool take_word(const char *s, struct pack_replace *rep)
 	return true;
 }
 
+/* What stands behind the site's name. */
+static bool site_more_fits(struct pack_replace *rep, const char *more)
+{
+	switch (rep->how) {
+	case VP_NOTE_SITE_CALL:
+	case VP_NOTE_SITE_JUMP:
+		return bundle_is_symbol(more, VP_NOTE_SYMBOL_MAX);
+	case VP_NOTE_SITE_NOP:
+		return !*more;
+	case VP_NOTE_SITE_WORD:
+		return take_word(more, rep);
+	default:
+		return false;
+	}
+}
+
 /* site.call=SITE,FUNCTION site.jump=SITE,FUNCTION site.nop=SITE site.word=SITE,HEX */
 static int take_site(struct pack_meta *m, const char *how, char *value, struct diag *diag)
 {
@@ -91,10 +107,7 @@ static int take_site(struct pack_meta *m, const char *how, char *value, struct d
 			rep.how = VP_NOTE_SITE_CALL + i;
 	if (!*value || strlen(value) > VP_NOTE_SYMBOL_MAX || strchr(value, ' '))
 		return bad(diag, "VPATCH_SITE", value, "name a site of the guest's site table");
-	if (rep.how == VP_NOTE_SITE_WORD ? !more || !take_word(more, &rep)
-	    : rep.how == VP_NOTE_SITE_NOP
-		    ? more != NULL
-		    : !rep.how || !more || !bundle_is_symbol(more, VP_NOTE_SYMBOL_MAX))
+	if (!site_more_fits(&rep, more ? more : ""))
 		return bad(diag, "VPATCH_SITE", value,
 			   "give a function of the source, or a word in quotes as it lies in "
 			   "memory, two lower-case hexadecimal digits a byte");
