@@ -3,7 +3,7 @@
 # Fetches a stock Debian kernel, its headers and a static busybox, and unpacks them; nothing is
 # installed on this machine. Prints the directory. The shape is described in README.md here.
 #
-#   fetch.sh ARCH [SUITE]     ARCH amd64 or arm64, SUITE bookworm (default), trixie or sid
+#   fetch.sh ARCH [SUITE]     ARCH amd64, arm64, riscv64 or ppc64el; SUITE bookworm (default), trixie or sid
 #   VP_KERNELS=DIR            where to keep them (default $O/kernels)
 #
 # The machine's own apt is asked through a configuration of its own: own lists, own cache, an
@@ -24,7 +24,7 @@ say() { echo "fetch: $*" >&2; }
 die() { say "$*"; exit 1; }
 lack() { say "$* is missing"; exit 77; }
 
-case $arch in amd64 | arm64) ;; *) die "$arch: only amd64 and arm64 are known" ;; esac
+case $arch in amd64 | arm64 | riscv64 | ppc64el) ;; *) die "$arch: not known" ;; esac
 for tool in apt-get apt-cache dpkg-deb flock; do
   command -v $tool >/dev/null || lack "$tool"
 done
@@ -105,19 +105,27 @@ get() { apt-get "${apt_opts[@]}" "$@"; }
 ask() { apt-cache "${apt_opts[@]}" "$@"; }
 
 say "reading Debian's package lists for $arch ($suite)"
-get update >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; die 'apt-get update failed'; }
+# A mirror may be between two states of a suite's updates; the release itself does not change.
+get update >"$work/log" 2>&1 || {
+  say "$suite's updates cannot be read, taking the release alone"
+  sed -i "/ $suite main\$/!d" "$work/sources.list"
+  get update >"$work/log" 2>&1 || { tail -n 5 "$work/log" >&2; die 'apt-get update failed'; }
+}
 
 # Names of what PACKAGE depends on that match PATTERN.
 depends() { ask depends "$1" 2>/dev/null | sed -n 's/^ *|\{0,1\}Depends: \([^ <>]*\).*/\1/p' | sed 's/:any$//' | grep -E "$2" || true; }
 
-image=$(depends "linux-image-$arch" '^linux-image-[0-9]' | head -n 1)
-[ -n "$image" ] || die "linux-image-$arch names no kernel image in these sources"
+# The name of the image's meta package: ppc64el's flavours are of the CPU, not of the architecture.
+flavour=$arch
+[ "$arch" != ppc64el ] || flavour=powerpc64le
+image=$(depends "linux-image-$flavour" '^linux-image-[0-9]' | head -n 1)
+[ -n "$image" ] || lack "a kernel image behind linux-image-$flavour in $suite"
 release=${image#linux-image-}
 headers=linux-headers-$release
 want=("$image:$arch" "$headers:$arch" "busybox-static:$arch")
 # The image's own parts (trixie and later split it), then what the headers stand on: the common
 # headers are for every architecture, kbuild's programs run here and so are this machine's.
-for p in $(depends "$image" '^linux-(binary|modules|base-)'"?.*$release"); do want+=("$p:$arch"); done
+for p in $(depends "$image" "^linux-(binary|modules|base)-.*${release//+/\\+}"); do want+=("$p:$arch"); done
 for p in $(depends "$headers:$arch" '^linux-(headers-.*-common|kbuild-)'); do
   case $p in
     linux-kbuild-*) want+=("${p%%:*}:$host") ;;
@@ -137,8 +145,18 @@ for deb in "$work"/debs/*.deb; do
     *) dpkg-deb -x "$deb" "$new/image" ;;
   esac
 done
-mv "$new/image/boot/vmlinuz-$release" "$new/vmlinuz"
-mv "$new/image/boot/config-$release" "$new/config"
+# In /boot until trixie, with the modules since; an ELF file where there is no compressed form.
+take() {
+  local f to=$1
+  shift
+  for f; do
+    [ ! -e "$new/image/$f" ] || { mv "$new/image/$f" "$new/$to"; return; }
+  done
+  die "the image holds no $to"
+}
+modules=usr/lib/modules/$release
+take vmlinuz "boot/vmlinuz-$release" "boot/vmlinux-$release" "$modules/vmlinuz" "$modules/vmlinux"
+take config "boot/config-$release" "$modules/config"
 for lib in lib usr/lib; do
   [ ! -d "$new/image/$lib/modules" ] || { mkdir -p "$new/lib"; mv "$new/image/$lib/modules" "$new/lib/modules"; }
 done
