@@ -129,8 +129,12 @@ static int read_tables(struct look *k, struct tables *tb, struct kallsyms_raw *r
 	raw->n = vp_ld32(word);
 	if (raw->n == 0 || raw->n > KALLSYMS_SYMS_MAX)
 		return VP_E_GUEST_CORRUPT;
-	r = image_read(k, vp_gva(v->num[VMCI_KS_BASE]), word, 8, true);
-	raw->base = vp_ld64(word);
+	if (vmci_has(v, VMCI_KS_BASE)) {
+		r = image_read(k, vp_gva(v->num[VMCI_KS_BASE]), word, 8, true);
+		raw->base = vp_ld64(word);
+	} else {
+		raw->place = v->num[VMCI_KS_OFFSETS];
+	}
 	if (r == VP_OK)
 		r = image_read(k, vp_gva(v->num[VMCI_KS_INDEX]), tb->index, sizeof(tb->index),
 			       true);
@@ -151,7 +155,7 @@ static int read_tables(struct look *k, struct tables *tb, struct kallsyms_raw *r
 
 static int read_kallsyms(struct look *k)
 {
-	const uint32_t need = ((1u << (VMCI_KS_BASE + 1)) - 1) & ~((1u << VMCI_KS_NAMES) - 1);
+	const uint32_t need = ((1u << (VMCI_KS_OFFSETS + 1)) - 1) & ~((1u << VMCI_KS_NAMES) - 1);
 	struct kallsyms_raw raw = {0};
 	struct tables tb = {0};
 	int r;
