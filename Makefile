@@ -86,6 +86,7 @@ help:
 	@echo 'make fuzz       every fuzzer for FUZZ_SECONDS  make fmt             settle the spacing'
 	@echo 'make install    DESTDIR= PREFIX= SYSCONFDIR= LIBDIR=   make uninstall clean'
 	@echo 'make vmm        the example VMM with libvpatch in it (tests/vmm)'
+	@echo 'make stubs      the guest stub for every architecture whose compiler is here (guest-stub)'
 	@echo 'Variables: O=DIR V=1 SAN=address,undefined CC= CFLAGS='
 
 # --- building ---------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ $(O)/tests/bench/floor: $(O)/tests/bench/floor.o
 # The bare-metal guest and hotfixes for it. Its code is x86-64's whatever this machine is.
 GUEST_CC := $(if $(filter x86_64,$(shell uname -m)),gcc,x86_64-linux-gnu-gcc)
 BARE := $(if $(shell command -v $(GUEST_CC)),$(addprefix $(O)/tests/guests/x86-64/, \
-	guest.elf sites.elf fix.vpatch sites.vpatch))
+	guest.elf many.elf fix.vpatch sites.vpatch))
 BARE_SITES := 10000
 GUEST_OBJCOPY := $(GUEST_CC:gcc=objcopy)
 MKGUEST := CC='$(GUEST_CC)' $(O)/tests/tools/mkguest
@@ -185,7 +186,7 @@ $(O)/tests/guests/x86-64/boot.bin: tests/guests/x86-64/boot.S tests/guests/x86-6
 	$(Q)$(GUEST_OBJCOPY) -O binary -j .text $(@:.bin=.out) $@
 $(O)/tests/guests/x86-64/guest.elf: $(O)/tests/guests/x86-64/boot.bin $(O)/tests/tools/mkguest
 	$(Q)$(MKGUEST) guest $< $@
-$(O)/tests/guests/x86-64/sites.elf: $(O)/tests/guests/x86-64/boot.bin $(O)/tests/tools/mkguest
+$(O)/tests/guests/x86-64/many.elf: $(O)/tests/guests/x86-64/boot.bin $(O)/tests/tools/mkguest
 	$(Q)$(MKGUEST) guest $< $@ $(BARE_SITES)
 $(O)/tests/guests/x86-64/fix.vpatch: tests/guests/x86-64/fix.c tests/guests/x86-64/ctl.h \
 		vmm-agent/hotfix/include/vpatch/hotfix.h $(O)/tests/tools/mkguest
@@ -194,6 +195,46 @@ $(O)/tests/guests/x86-64/fix.vpatch: tests/guests/x86-64/fix.c tests/guests/x86-
 $(O)/tests/guests/x86-64/sites.vpatch: tests/guests/x86-64/ctl.h $(O)/tests/tools/mkguest
 	$(Q)mkdir -p $(@D)
 	$(Q)$(MKGUEST) sites 64 $@
+
+# The guest's stub: a library for each architecture whose compiler is here, and a guest to try it in
+# (tests/guests/sites, with the architecture's half beside its linker script). A row is the
+# architecture, its compiler, and what a kernel of it is compiled with.
+STUB_arm64 := aarch64-linux-gnu-gcc -mgeneral-regs-only
+STUB_riscv64 := riscv64-linux-gnu-gcc -march=rv64gc -mabi=lp64 -mcmodel=medany
+STUB_thumb2 := arm-linux-gnueabihf-gcc -mthumb -march=armv7-a -mfloat-abi=soft
+STUB_ppc64le := powerpc64le-linux-gnu-gcc -mcpu=power8 -mno-altivec -mno-vsx -msoft-float
+STUB_x86-64 := $(GUEST_CC) -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
+STUB_FLAGS := -std=gnu11 $(WARN) -I. -O2 -g -ffreestanding -fno-pic -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -ffunction-sections -fdata-sections
+STUB_ARCHES := $(foreach a,$(patsubst guest-stub/%/site.h,%,$(wildcard guest-stub/*/site.h)), \
+	$(if $(shell command -v $(firstword $(STUB_$(a)))),$(a)))
+STUB_MISSING := $(filter-out $(STUB_ARCHES),$(patsubst guest-stub/%/site.h,%,$(wildcard guest-stub/*/site.h)))
+STUB_SRCS := protocol/bytes.c protocol/sites.c protocol/sites_write.c $(wildcard guest-stub/*.c)
+STUB_LIBS := $(STUB_ARCHES:%=$(O)/guest-stub/%/libvpatch-stub.a)
+SITE_GUESTS := $(STUB_ARCHES:%=$(O)/tests/guests/%/sites.elf)
+.PHONY: stubs
+stubs: $(STUB_LIBS)
+	$(Q)$(foreach a,$(STUB_MISSING),echo '$(firstword $(STUB_$(a))) is missing: no stub of $(a)';):
+units tools: $(SITE_GUESTS)
+stub_objs = $(addprefix $(O)/guest-stub/$(1)/,$(addsuffix .o,$(2)))
+define stub_rules
+$(O)/guest-stub/$(1)/%.o: % Makefile
+	$$(call say,STUB,$(1) $$<)
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(STUB_$(1)) $(STUB_FLAGS) -nostdinc -isystem $$$$($(firstword $(STUB_$(1))) -print-file-name=include) \
+		-MMD -MP -c -o $$@ $$<
+$(O)/guest-stub/$(1)/libvpatch-stub.a: $(call stub_objs,$(1),$(STUB_SRCS) $(wildcard guest-stub/$(1)/*.[cS]))
+	$$(call say,AR,$$@)
+	$(Q)rm -f $$@ && $(patsubst %gcc,%ar,$(firstword $(STUB_$(1)))) rcs $$@ $$^
+$(O)/tests/guests/$(1)/sites.elf: $(call stub_objs,$(1),$(wildcard tests/guests/sites/*.c tests/guests/$(1)/site_*.[cS])) \
+		$(O)/guest-stub/$(1)/libvpatch-stub.a tests/guests/$(1)/sites.lds
+	$$(call say,GUEST,$$@)
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(STUB_$(1)) -nostdlib -static -no-pie -Wl,--build-id=sha1,-z,noexecstack,-z,max-page-size=4096 \
+		-T tests/guests/$(1)/sites.lds -o $$@ $$(filter-out %.lds,$$^)
+-include $(patsubst %.o,%.d,$(call stub_objs,$(1),$(STUB_SRCS) $(wildcard guest-stub/$(1)/*.[cS] tests/guests/sites/*.c tests/guests/$(1)/site_*.[cS])))
+endef
+$(foreach a,$(STUB_ARCHES),$(eval $(call stub_rules,$(a))))
 
 # Fuzzers are built whole by clang, library and all, so that coverage guides them.
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all

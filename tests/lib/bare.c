@@ -408,7 +408,7 @@ bool bare_start(struct bare *b, const struct bare_opts *opts)
 	if (opts->elf)
 		snprintf(elf, sizeof(elf), "%s", opts->elf);
 	else
-		bare_file(opts->sites ? "sites.elf" : "guest.elf", elf, sizeof(elf));
+		bare_file(opts->sites ? "many.elf" : "guest.elf", elf, sizeof(elf));
 	if (!make_dir(b) || !map_ram(b, ram, sizeof(ram))) {
 		perror("the guest's directory");
 		bare_stop(b);

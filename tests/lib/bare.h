@@ -42,7 +42,7 @@ struct bare_opts {
 	unsigned busy;   /* of them call, the first ones; the others rest */
 	unsigned ring;   /* 3 or 0: where they call */
 	unsigned sites;  /* call site_00000 .. in turn, so many of them; 0: guest_func0 */
-	const char *elf; /* NULL: guest.elf, or sites.elf when sites is set */
+	const char *elf; /* NULL: guest.elf, or many.elf when sites is set */
 	bool anonymous;  /* RAM that is no file and only the VMM has mapped; QEMU alone */
 	/* More arguments for QEMU; of BARE_COMMAND the VMM itself, which is given three more: the
 	 * ELF file, the file that is to be its RAM (of BARE_RAM_MIB), the number of vCPUs. Both end

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,15 +14,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGS_MAX 64
+#define ARGS_MAX    64
+#define GREETING_MS 30000
+#define TCG         "tcg,thread=multi"
 
 static const struct {
-	const char *name, *program, *machine, *cpu, *accel;
+	const char *name, *program, *machine, *cpu, *accel, *mib;
 } kinds[VM_KINDS] = {
-	[VM_X86_TCG] = {"x86-64 tcg", "qemu-system-x86_64", "pc", "qemu64", "tcg,thread=multi"},
-	[VM_X86_KVM] = {"x86-64 kvm", "qemu-system-x86_64", "pc", "qemu64", "kvm"},
-	[VM_ARM64_TCG] = {"arm64 tcg", "qemu-system-aarch64", "virt", "cortex-a57",
-			  "tcg,thread=multi"},
+	[VM_X86_TCG] = {"x86-64 tcg", "qemu-system-x86_64", "pc", "qemu64", TCG, "64"},
+	[VM_X86_KVM] = {"x86-64 kvm", "qemu-system-x86_64", "pc", "qemu64", "kvm", "64"},
+	[VM_ARM64_TCG] = {"arm64 tcg", "qemu-system-aarch64", "virt", "cortex-a57", TCG, "64"},
+	[VM_RISCV64_TCG] = {"riscv64 tcg", "qemu-system-riscv64", "virt", "rv64", TCG, "64"},
+	[VM_THUMB2_TCG] = {"thumb2 tcg", "qemu-system-arm", "virt", "cortex-a15", TCG, "64"},
+	/* Its skiboot would want that much; without one the machine does too. */
+	[VM_PPC64LE_TCG] = {"ppc64le tcg", "qemu-system-ppc64", "powernv9", "power9", TCG, "1024"},
+	[VM_MICROVM_TCG] = {"x86-64 microvm tcg", "qemu-system-x86_64", "microvm", "qemu64", TCG,
+			    "64"},
 };
 
 const char *vm_kind_name(enum vm_kind kind)
@@ -53,7 +61,7 @@ const char *vm_missing(enum vm_kind kind)
 
 static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra)
 {
-	char qmp[128];
+	char qmp[128], qtest[128];
 	const char *args[ARGS_MAX] = {
 		kinds[kind].program,
 		"-M",
@@ -63,7 +71,7 @@ static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra
 		"-accel",
 		kinds[kind].accel,
 		"-m",
-		"64",
+		kinds[kind].mib,
 		"-smp",
 		"2",
 		"-display",
@@ -82,8 +90,11 @@ static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra
 	int null = open("/dev/null", O_RDWR), n = 0;
 
 	snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", vm->qmp);
+	snprintf(qtest, sizeof(qtest), "unix:%s,server=on,wait=off", vm->qtest);
 	while (args[n])
 		n++;
+	for (int i = 0; vm->qtest[0] && i < 4; i++)
+		args[n++] = (const char *[]){"-qtest", qtest, "-qtest-log", "none"}[i];
 	for (int i = 0; extra && extra[i] && n < ARGS_MAX - 1; i++)
 		args[n++] = extra[i];
 	args[n] = NULL;
@@ -97,22 +108,24 @@ static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra
 	_exit(127);
 }
 
-/* True once somebody listens there. The connection is given up at once: QEMU serves one at a time
- * and takes the next. */
+/* True once QEMU greets whoever connects: on a loaded host it may listen for seconds before its main loop
+ * runs. The connection is given up at once: QEMU serves one at a time and takes the next. */
 static bool answers(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	bool ok;
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	ok = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+	ok = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+	     poll(&p, 1, GREETING_MS) == 1;
 	if (fd >= 0)
 		close(fd);
 	return ok;
 }
 
-bool vm_start(struct vm *vm, enum vm_kind kind, const char *const *extra)
+static bool start(struct vm *vm, enum vm_kind kind, const char *const *extra, bool qtest)
 {
 	memset(vm, 0, sizeof(*vm));
 	snprintf(vm->dir, sizeof(vm->dir), "/tmp/vpatch-vm-XXXXXX");
@@ -122,6 +135,8 @@ bool vm_start(struct vm *vm, enum vm_kind kind, const char *const *extra)
 		return false;
 	}
 	snprintf(vm->qmp, sizeof(vm->qmp), "%s/qmp", vm->dir);
+	if (qtest)
+		snprintf(vm->qtest, sizeof(vm->qtest), "%s/qtest", vm->dir);
 	snprintf(vm->name, sizeof(vm->name), "qmp:%s", vm->qmp);
 	vm->pid = fork();
 	if (vm->pid == 0)
@@ -140,6 +155,16 @@ bool vm_start(struct vm *vm, enum vm_kind kind, const char *const *extra)
 	return false;
 }
 
+bool vm_start(struct vm *vm, enum vm_kind kind, const char *const *extra)
+{
+	return start(vm, kind, extra, false);
+}
+
+bool vm_start_qtest(struct vm *vm, enum vm_kind kind, const char *const *extra)
+{
+	return start(vm, kind, extra, true);
+}
+
 void vm_kill(struct vm *vm)
 {
 	if (vm->pid <= 0)
@@ -155,6 +180,8 @@ void vm_stop(struct vm *vm)
 	if (!vm->dir[0])
 		return;
 	unlink(vm->qmp);
+	if (vm->qtest[0])
+		unlink(vm->qtest);
 	rmdir(vm->dir);
 	vm->dir[0] = '\0';
 }
