@@ -33,7 +33,7 @@ rig_event_pids=()
 rig_dir=
 
 # What a kernel says when something is wrong.
-rig_complaints='Oops|BUG:|BUG |WARNING:|Call [Tt]race|Kernel panic|soft lockup|hard LOCKUP|self-detected stall|detected stalls|general protection|Unable to handle|invalid opcode|undefined instruction|Bad mode|ftrace failed|ftrace_bug|blocked for more than|kernel tried to execute|Internal error'
+rig_complaints='Oops|BUG:|BUG |WARNING: (CPU|at |suspicious|possible|stack)|Call [Tt]race|Kernel panic|soft lockup|hard LOCKUP|self-detected stall|detected stalls|general protection|Unable to handle|invalid opcode|undefined instruction|Bad mode|ftrace failed|ftrace_bug|blocked for more than|kernel tried to execute|Internal error'
 
 rig_say() { echo "rig: $*" >&2; }
 
