@@ -14,13 +14,14 @@ arch=$1
 export RIG_SUITE=$2
 tool=$O/tests/tools/kerneltoggle
 [ -x "$tool" ] && [ -x "$vp_bin" ] || { echo "$tool was not built"; exit 1; }
+trap '' PIPE # the tool may end before it has read a line
 rig_begin || exit
 work=$rig_dir
 qtest=$rig_dir/qtest
 rig_start k "$arch" -qtest "unix:$qtest,server=on,wait=off" || exit
 dom=qmp:$(rig_sock k)
 
-theirs=$(rig_cmd k 'grep -v "\[" /proc/kallsyms | sha256sum' 60) || fail 'no /proc/kallsyms'
+theirs=$(rig_cmd k 'grep -v "\[" /proc/kallsyms | sha256sum' 200) || fail 'no /proc/kallsyms'
 ours=$(vp inspect "$dom" --symbols | sha256sum)
 [ "$theirs" = "$ours" ] || fail "the symbols differ: $theirs, ours $ours"
 
@@ -32,13 +33,16 @@ rig_nice k
 switches() {
   local how=$1 n=$2 said r i=0
   shift 2
-  coproc tool { "$tool" "$(rig_sock k)" version_proc_show cmdline_proc_show "$@" 2>"$work/err"; }
-  local pid=$tool_PID in=${tool[1]} out=${tool[0]} step
+  rm -f "$work/in" "$work/out"
+  mkfifo "$work/in" "$work/out"
+  "$tool" "$(rig_sock k)" version_proc_show cmdline_proc_show "$@" <"$work/in" >"$work/out" 2>"$work/err" &
+  local pid=$! step
+  exec 8>"$work/in" 9<"$work/out"
   for step in "any 0 1:$n:at 0" 'from 0 1:1:at 1' 'from 1 0:1:at 0'; do
     rig_cmd k "load ${step%%:*}" || fail "load ${step%%:*}"
     step=${step#*:}
-    echo "${step%:*}" >&"$in" 2>/dev/null
-    while said= && read -r said <&"$out" && [[ $said != *' switches in '* ]]; do [ $i != 0 ] || echo "$how: $said"; done
+    echo "${step%:*}" >&8
+    while said= && read -r said <&9 && [[ $said != *' switches in '* ]]; do [ $i != 0 ] || echo "$how: $said"; done
     [ -n "$said" ] || { # it has ended
       wait "$pid"
       r=$?
@@ -51,7 +55,7 @@ switches() {
     i=1
     rig_cmd k "load ${step#*:} 2" || fail "$how: ${step#*:}: $(rig_cmd k 'load report')"
   done
-  eval "exec $in>&-"
+  exec 8>&- 9<&-
   wait "$pid" || fail "$how: at its end: $(cat "$work/err")"
 }
 
