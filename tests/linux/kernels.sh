@@ -60,7 +60,7 @@ switches() {
 }
 
 switches stop $(($(scaled 2000) * 2))
-switches live $(($(scaled 20000) * 2)) "$qtest"
+switches live $(($(scaled 10000) * 2)) "$qtest"
 live=$?
 [ "$live" != 77 ] || echo 'no live switch for this entry'
 said=$(rig_cmd k 'load stop') || fail "the load saw something wrong: $said"
