@@ -98,6 +98,7 @@ struct arch_xlate {
 	bool writable;   /* by the kernel */
 	bool executable; /* by the kernel */
 	bool user;       /* reachable from user mode in any way */
+	bool blind;      /* the tables were not seen: where is known, what is allowed is not */
 };
 
 /* One relocation type. What stands below the name is the architecture's own affair. */

@@ -16,6 +16,10 @@ for arch in ${ARCHES:-amd64 arm64}; do
     row "long/$arch/${t#row_}" "$((600 + SCALE * 240))" "$f" "$arch"
   done
 done
+for key in amd64/bookworm arm64/bookworm arm64/sid riscv64/trixie riscv64/sid ppc64el/trixie ppc64el/sid; do
+  row "fetch/$key" 600 tests/linux/fetch.sh "${key%/*}" "${key#*/}"
+  row "long/kernels/$key" "$((600 + SCALE * 60))" tests/linux/kernels.sh "${key%/*}" "${key#*/}"
+done
 row build-san 900 make -j"$(nproc)" SAN=address,undefined O="$O/san" all units
 for f in tests/unit/test_*.c; do ! starts_guest "$f" || unit_row san 600 "$O/san" "$f"; done
 for arch in arm64 riscv64 thumb2 ppc64le x86-64; do

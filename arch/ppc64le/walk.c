@@ -81,6 +81,7 @@ int ppc64le_walk(const struct arch_mmu *mmu, vp_gva_t at, arch_read_fn fetch, vo
 		.present = true,
 		.writable = true,
 		.executable = true,
+		.blind = true,
 	};
 
 	(void)fetch;

@@ -6,12 +6,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 arch=${1:?usage: initramfs.sh ARCH KERNEL_DIR}
 kernel=${2:?usage: initramfs.sh ARCH KERNEL_DIR}
-out=${O:-$root/build}/tests/linux/$arch
+out=${O:-$root/build}/tests/linux/${kernel##*/}
 lack() { echo "initramfs: $* is missing" >&2; exit 77; }
 
 case $arch in
   amd64) triple=x86_64-linux-gnu ;;
   arm64) triple=aarch64-linux-gnu ;;
+  riscv64) triple=riscv64-linux-gnu ;;
+  ppc64el) triple=powerpc64le-linux-gnu ;;
   *) echo "initramfs: $arch: unknown" >&2; exit 1 ;;
 esac
 cc=$triple-gcc

@@ -132,10 +132,12 @@ static void table_init(struct table *t, const char *const names[4], const int32_
 				       .base = 0x1000};
 }
 
-static void test_kallsyms_both_kinds_of_offsets(void **state)
+static void test_kallsyms_all_kinds_of_offsets(void **state)
 {
 	static const char *const names[] = {"Ap", "T_stext", "tf", "tf"};
 	static const int32_t percpu[] = {8, -1, -17, -33}, relative[] = {0, 0, 16, 32};
+	static const int32_t place[] = {-0x1000, -0x1004, -0xff8,
+					-0xfec}; /* of 0x2000, 0x2004... */
 	struct kallsyms ks;
 	struct table t;
 
@@ -154,6 +156,14 @@ static void test_kallsyms_both_kinds_of_offsets(void **state)
 	assert_true(ks.addr[3] == 0x1020);
 	assert_int_equal(kallsyms_at(&ks, 0x1000), 0); /* the first of two */
 	kallsyms_deinit(&ks);
+	table_init(&t, names, place);
+	t.raw.place = 0x2000;
+	assert_int_equal(kallsyms_decode(&t.raw, 0x1000, &ks), VP_OK);
+	assert_true(ks.addr[1] == 0x1000 && ks.addr[2] == 0x1010 && ks.addr[3] == 0x1020);
+	kallsyms_deinit(&ks);
+	table_init(&t, names, relative); /* with a place no other kind is tried */
+	t.raw.place = 0x2000;
+	assert_int_equal(kallsyms_decode(&t.raw, 0x1000, &ks), VP_E_GUEST_CORRUPT);
 }
 
 static void test_kallsyms_long_names_have_two_bytes_of_length(void **state)
@@ -256,7 +266,7 @@ int main(void)
 		cmocka_unit_test(test_vmcoreinfo_reads_every_form_of_number),
 		cmocka_unit_test(test_vmcoreinfo_refuses_what_a_kernel_would_not_write),
 		cmocka_unit_test(test_vmcoreinfo_full_page_may_end_in_half_a_line),
-		cmocka_unit_test(test_kallsyms_both_kinds_of_offsets),
+		cmocka_unit_test(test_kallsyms_all_kinds_of_offsets),
 		cmocka_unit_test(test_kallsyms_long_names_have_two_bytes_of_length),
 		cmocka_unit_test(test_kallsyms_refuses_damage),
 		cmocka_unit_test(test_btf_members_and_enumerators),

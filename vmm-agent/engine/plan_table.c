@@ -119,6 +119,7 @@ int eng_plan_table(struct eng_apply_plan *a, const struct hf_replace *want)
 		return r;
 	f->want = want;
 	f->addr = site.at;
+	f->size = site.len;
 	for (size_t i = 0; i < a->n_funcs; i++)
 		if (a->funcs[i].addr.v == f->addr.v)
 			return diag_set(a->diag, VP_E_BUNDLE, "%s changes site %s twice",

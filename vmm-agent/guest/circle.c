@@ -49,7 +49,7 @@ static int image_read(struct look *k, vp_gva_t at, void *buf, size_t len, bool r
 			return guest_err_is_fatal(r) ? r : VP_E_GUEST_CORRUPT;
 		if (x.gpa.v != at.v - g->voffset)
 			return VP_E_GUEST_CORRUPT;
-		k->writable |= read_only && x.writable;
+		k->writable |= read_only && x.writable && !x.blind;
 		run = (1ull << x.page_log) - (at.v & ((1ull << x.page_log) - 1));
 		run = run < len ? run : len;
 		r = vp_read(g->t, x.gpa, to, (size_t)run);
@@ -129,8 +129,12 @@ static int read_tables(struct look *k, struct tables *tb, struct kallsyms_raw *r
 	raw->n = vp_ld32(word);
 	if (raw->n == 0 || raw->n > KALLSYMS_SYMS_MAX)
 		return VP_E_GUEST_CORRUPT;
-	r = image_read(k, vp_gva(v->num[VMCI_KS_BASE]), word, 8, true);
-	raw->base = vp_ld64(word);
+	if (vmci_has(v, VMCI_KS_BASE)) {
+		r = image_read(k, vp_gva(v->num[VMCI_KS_BASE]), word, 8, true);
+		raw->base = vp_ld64(word);
+	} else {
+		raw->place = v->num[VMCI_KS_OFFSETS];
+	}
 	if (r == VP_OK)
 		r = image_read(k, vp_gva(v->num[VMCI_KS_INDEX]), tb->index, sizeof(tb->index),
 			       true);
@@ -151,7 +155,7 @@ static int read_tables(struct look *k, struct tables *tb, struct kallsyms_raw *r
 
 static int read_kallsyms(struct look *k)
 {
-	const uint32_t need = ((1u << (VMCI_KS_BASE + 1)) - 1) & ~((1u << VMCI_KS_NAMES) - 1);
+	const uint32_t need = ((1u << (VMCI_KS_OFFSETS + 1)) - 1) & ~((1u << VMCI_KS_NAMES) - 1);
 	struct kallsyms_raw raw = {0};
 	struct tables tb = {0};
 	int r;
@@ -256,9 +260,17 @@ static int still_booting(struct look *k)
 	struct guest *g = k->g;
 	struct arch_xlate x;
 	uint8_t state[4];
+	vp_gva_t at;
 	int r;
 
-	if (g->init_text.len) {
+	if (g->layout->blind && !guest_sym_addr(g, "system_state", &at))
+		return diag_set(
+			&k->diag, VP_E_NOT_LINUX,
+			"the page tables of the guest kernel %s cannot be seen from outside, "
+			"and it does not name its variables (CONFIG_KALLSYMS_ALL): whether it "
+			"has booted cannot be told",
+			g->vmci.release);
+	if (g->init_text.len && !g->layout->blind) {
 		r = mem_walk(g->t, k->s->cache, &g->info.mmu, vp_gva(g->init_text.start), MEM_TEXT,
 			     &x);
 		if (guest_err_is_fatal(r))

@@ -31,6 +31,7 @@ struct guest_layout {
 	bool one_root; /* every vCPU's kernel root is the kernel's own, not a process's copy */
 	const struct guest_reserved *reserved;
 	size_t n_reserved;
+	bool blind; /* no register and no memory shows the page tables: see arch_xlate.blind */
 	uint64_t percpu_len; /* symbols of per-CPU variables lie below, outside the image; or 0 */
 };
 /* NULL for an architecture whose Linux is not read yet. */

@@ -13,6 +13,7 @@
 enum mode {
 	MODE_PERCPU, /* CONFIG_KALLSYMS_ABSOLUTE_PERCPU: >= 0 is the address, else base - 1 - it */
 	MODE_RELATIVE, /* base + unsigned offset */
+	MODE_PLACE,    /* the offset's own address + signed offset: offset_to_ptr() */
 };
 
 struct token {
@@ -131,6 +132,8 @@ static uint64_t address(const struct kallsyms_raw *raw, enum mode mode, size_t i
 	uint32_t raw_off = vp_ld32(raw->offsets + 4 * i);
 	int64_t off = (int32_t)raw_off;
 
+	if (mode == MODE_PLACE)
+		return raw->place + 4 * i + (uint64_t)off;
 	if (mode == MODE_RELATIVE)
 		return raw->base + raw_off;
 	return off >= 0 ? (uint64_t)off : raw->base - 1 - (uint64_t)off;
@@ -179,13 +182,15 @@ size_t kallsyms_find(const struct kallsyms *ks, const char *name, size_t after)
 	return i;
 }
 
-/* Which of the two ways the guest's kernel was built for shows where they put _stext. */
+/* Which of the ways the guest's kernel was built for shows where they put _stext. */
 static bool place(const struct kallsyms_raw *raw, uint64_t stext, struct kallsyms *ks)
 {
 	size_t i = kallsyms_find(ks, "_stext", ks->n);
 
 	if (i == ks->n)
 		return false;
+	if (raw->place)
+		return address(raw, MODE_PLACE, i) == stext && addresses(raw, MODE_PLACE, ks);
 	if (address(raw, MODE_PERCPU, i) == stext && addresses(raw, MODE_PERCPU, ks))
 		return true;
 	return address(raw, MODE_RELATIVE, i) == stext && addresses(raw, MODE_RELATIVE, ks);

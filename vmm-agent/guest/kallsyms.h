@@ -8,7 +8,7 @@
  *   token_index    256 u16: where each token starts in
  *   token_table    the tokens, each ended by a NUL
  *   offsets        num_syms s32, ascending by address, see kallsyms_decode
- *   relative_base  u64
+ *   relative_base  u64; none where each offset counts from its own place (as seen in 7.2)
  */
 #ifndef VP_GUEST_KALLSYMS_H
 #define VP_GUEST_KALLSYMS_H
@@ -32,6 +32,7 @@ struct kallsyms_raw {
 	const uint8_t *index;   /* KALLSYMS_TOKENS * 2 bytes */
 	const uint8_t *offsets; /* n * 4 bytes */
 	uint64_t base;
+	uint64_t place; /* address of the first offset, where there is no base; else 0 */
 };
 
 struct kallsyms {

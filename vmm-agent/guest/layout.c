@@ -113,16 +113,100 @@ static const struct guest_reserved arm64_reserved[] = {
 	{"swsusp_arch_suspend_exit", "swsusp_arch_suspend_exit", 0},
 };
 
+/* --- riscv64: Documentation/arch/riscv/vm-layout.rst -------------------------------------------- */
+
+/* KERNEL_LINK_ADDR (asm/pgtable.h): the last 2 GiB, whatever the size of the address space, and with
+ * KASLR too. Modules, BPF and vmalloc lie below, and the linear map far below (PAGE_OFFSET). */
+#define RISCV64_KERNEL_LINK_ADDR 0xffffffff80000000ull
+
+static bool riscv64_in_image(const struct vmcoreinfo *v, vp_gva_t at)
+{
+	(void)v;
+	return at.v >= RISCV64_KERNEL_LINK_ADDR;
+}
+
+/* NUMBER(va_kernel_pa_offset), since 6.5, is virtual minus physical address of the image, as the name
+ * says it; VA_BITS is of the mode that the kernel has found the CPU to have. */
+static int riscv64_derive(const struct vmcoreinfo *v, struct arch_mmu *mmu, uint64_t *voffset_ret)
+{
+	uint64_t va_bits = v->num[VMCI_VA_BITS], voffset = v->num[VMCI_VA_KERNEL_PA_OFFSET];
+
+	if (!vmci_has(v, VMCI_SWAPPER) || !vmci_has(v, VMCI_VA_KERNEL_PA_OFFSET) ||
+	    !vmci_has(v, VMCI_VA_BITS) || (va_bits != 39 && va_bits != 48 && va_bits != 57) ||
+	    v->num[VMCI_PAGESIZE] != GUEST_PAGE || voffset % GUEST_PAGE ||
+	    !riscv64_in_image(v, vp_gva(v->num[VMCI_SWAPPER])))
+		return VP_E_GUEST_CORRUPT;
+	*mmu = (struct arch_mmu){.granule_log = 12, .va_bits = (unsigned)va_bits};
+	mmu->levels = (mmu->va_bits - 12) / 9;
+	mmu->root = vp_gpa(v->num[VMCI_SWAPPER] - voffset);
+	*voffset_ret = voffset;
+	return VP_OK;
+}
+
+/* What is copied away, or runs with other tables: kexec and hibernation (arch/riscv/kernel). */
+static const struct guest_reserved riscv64_reserved[] = {
+	{"riscv_kexec_relocate", "riscv_kexec_norelocate", 0},
+	{"hibernate_core_restore_code", "hibernate_core_restore_code", 0},
+	{"hibernate_restore_image", "hibernate_restore_image", 0},
+};
+
+/* --- ppc64le: arch/powerpc/include/asm/page.h --------------------------------------------------------- */
+
+/*
+ * The kernel copies itself to the beginning of RAM (arch/powerpc/kernel/head_64.S, copy_to_here), where
+ * the linear map has it at PAGE_OFFSET; only a crash kernel runs elsewhere, and is none to be patched.
+ * Its image is part of the linear map, so any RAM close behind could pretend to be: see layout->blind.
+ */
+#define PPC64LE_PAGE_OFFSET 0xc000000000000000ull
+
+static bool ppc64le_in_image(const struct vmcoreinfo *v, vp_gva_t at)
+{
+	(void)v;
+	return at.v >= PPC64LE_PAGE_OFFSET && at.v - PPC64LE_PAGE_OFFSET < GUEST_IMAGE_MAX;
+}
+
+static int ppc64le_derive(const struct vmcoreinfo *v, struct arch_mmu *mmu, uint64_t *voffset_ret)
+{
+	if (v->num[VMCI_STEXT] != PPC64LE_PAGE_OFFSET ||
+	    (v->num[VMCI_PAGESIZE] != 4096 && v->num[VMCI_PAGESIZE] != 65536))
+		return VP_E_GUEST_CORRUPT;
+	*mmu = (struct arch_mmu){.granule_log = 12, .va_bits = 64}; /* arch/ppc64le/walk.c */
+	*voffset_ret = PPC64LE_PAGE_OFFSET;
+	return VP_OK;
+}
+
+/* Interrupt vectors run with relocation off, at fixed real addresses; kexec copies the last one. */
+static const struct guest_reserved ppc64le_reserved[] = {
+	{"_stext", "__end_interrupts", 16},
+	{"kexec_smp_wait", "kexec_sequence", 12},
+	{"relocate_new_kernel", "relocate_new_kernel", 12},
+};
+
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* x86-64 links its per-CPU variables at 0 (until 6.14); they are some 200 KiB with every driver built in. */
 #define X86_PERCPU_LEN (2u << 20)
 
 static const struct guest_layout layouts[ARCH_COUNT] = {
-	[ARCH_X86_64] = {x86_derive, x86_in_image, false, x86_reserved, COUNT(x86_reserved),
-			 X86_PERCPU_LEN},
-	[ARCH_ARM64] = {arm64_derive, arm64_in_image, true, arm64_reserved, COUNT(arm64_reserved),
-			0},
+	[ARCH_X86_64] = {.derive = x86_derive,
+			 .in_image = x86_in_image,
+			 .reserved = x86_reserved,
+			 .n_reserved = COUNT(x86_reserved),
+			 .percpu_len = X86_PERCPU_LEN},
+	[ARCH_ARM64] = {.derive = arm64_derive,
+			.in_image = arm64_in_image,
+			.one_root = true,
+			.reserved = arm64_reserved,
+			.n_reserved = COUNT(arm64_reserved)},
+	[ARCH_RISCV64] = {.derive = riscv64_derive,
+			  .in_image = riscv64_in_image,
+			  .reserved = riscv64_reserved,
+			  .n_reserved = COUNT(riscv64_reserved)},
+	[ARCH_PPC64LE] = {.derive = ppc64le_derive,
+			  .in_image = ppc64le_in_image,
+			  .blind = true,
+			  .reserved = ppc64le_reserved,
+			  .n_reserved = COUNT(ppc64le_reserved)},
 };
 
 const struct guest_layout *guest_layout(enum arch_id id)

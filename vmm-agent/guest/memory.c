@@ -84,7 +84,7 @@ int mem_walk(struct vp_target *t, struct mem_cache *cache, const struct arch_mmu
 	if (r < 0) /* a table outside RAM, or an impossible entry, maps nothing */
 		return guest_err_is_fatal(r) ? r : VP_E_UNMAPPED;
 	if (!x.present || x.user || (want == MEM_TEXT && !x.executable) ||
-	    (want == MEM_DATA && (!x.writable || x.executable)))
+	    (want == MEM_DATA && (!x.writable || (x.executable && !x.blind))))
 		return VP_E_UNMAPPED;
 	*ret = x;
 	return VP_OK;
@@ -201,7 +201,11 @@ int guest_text_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret)
 
 int guest_data_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret)
 {
+	uint64_t text = g->info.text.v, end = g->info.text_end.v;
+
 	if (guest_is_stub(g))
 		return guest_sites_gpa(g->stub, at, len, GUEST_SITES_DATA, gpa_ret);
+	if (g->layout->blind && len > 0 && at.v < end && (at.v >= text || text - at.v < len))
+		return VP_E_UNMAPPED; /* what the tables would say of text */
 	return mem_contiguous(g->t, NULL, &g->info.mmu, at, len, MEM_DATA, gpa_ret);
 }

@@ -95,9 +95,11 @@ static bool same_kernel(const struct guest *a, const struct guest *b)
 static int say_ambiguous(struct search *s, struct diag *diag)
 {
 	return diag_set(diag, VP_E_GUEST_AMBIGUOUS,
-			"%s: more than one kernel in guest memory looks real, and only the vCPUs' "
-			"registers could tell: run without --dry-run",
-			vp_target_info(s->t)->name);
+			"%s: more than one kernel in guest memory looks real, and %s",
+			vp_target_info(s->t)->name,
+			s->layout->blind
+				? "on this architecture no register tells which of them runs"
+				: "only the vCPUs' registers could tell: run without --dry-run");
 }
 
 static int search_pages(struct search *s, const vp_gpa_t *pages, size_t n, struct diag *diag,
@@ -198,6 +200,10 @@ static int search_among(struct search *s, const vp_gpa_t *pages, size_t n, unsig
 {
 	int r;
 
+	/* Where no register shows a root, all candidates are looked at: a forged one beside the true
+	 * one is noticed. */
+	if (s->layout->blind)
+		return search_pages(s, pages, n, diag, ret);
 	if (vp_target_caps(s->t) & VP_CAP_REGS_LIVE)
 		return with_each_vcpu(s, pages, n, diag, ret);
 	/* A hold only where registers have something to decide: the window looks at every
@@ -219,7 +225,7 @@ static int search(struct search *s, unsigned flags, struct diag *diag, struct gu
 	/* The page of the last time has to close the circle by the same proofs. One of a kernel that
 	 * has gone can do so where no registers are read: the window refuses it, and it is
 	 * forgotten. */
-	if (vp_noted_kernel(s->t, &noted)) {
+	if (!s->layout->blind && vp_noted_kernel(s->t, &noted)) {
 		r = search_among(s, &noted, 1, flags, diag, ret);
 		if (r < 0 || *ret)
 			return r;

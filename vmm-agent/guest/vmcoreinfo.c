@@ -10,8 +10,8 @@ struct row {
 	enum form form;
 };
 
-/* kernel/crash_core.c, arch/x86/kernel/crash_core_64.c and arch/arm64/kernel/crash_core.c say
- * which of these a kernel writes: VMCOREINFO_SYMBOL is %lx, NUMBER %ld or 0x%lx. */
+/* kernel/crash_core.c and each architecture's crash_core.c (vmcore_info.c since 6.9) say which
+ * of these a kernel writes: VMCOREINFO_SYMBOL is %lx, NUMBER %ld or 0x%lx. */
 static const struct row rows[VMCI_COUNT] = {
 	[VMCI_PAGESIZE] = {"PAGESIZE", NUMBER},
 	[VMCI_KERNELOFFSET] = {"KERNELOFFSET", HEX},
@@ -32,6 +32,7 @@ static const struct row rows[VMCI_COUNT] = {
 	[VMCI_KIMAGE_VOFFSET] = {"NUMBER(kimage_voffset)", NUMBER},
 	[VMCI_T1SZ] = {"NUMBER(TCR_EL1_T1SZ)", NUMBER},
 	[VMCI_PHYS_OFFSET] = {"NUMBER(PHYS_OFFSET)", NUMBER},
+	[VMCI_VA_KERNEL_PA_OFFSET] = {"NUMBER(va_kernel_pa_offset)", NUMBER},
 };
 
 const char *vmcoreinfo_symbol(enum vmcoreinfo_num i)

@@ -7,6 +7,7 @@
  *        newline), and a newline is added. TEXT0 is the state at the start.
  *   load from [-t TAG] I J      a change from TEXT I to TEXT J is under way: both are right, but
  *                               a process that saw J must not see I again
+ *   load any [-t TAG] I J       TEXT I and TEXT J are both right, in any order, until the next rule
  *   load at [-t TAG] I [K]      the change is over: only TEXT I is right. Waits until each
  *                               process has read K (2) more answers under that rule.
  *   load report [-t TAG]        counts; exits 1 if any answer was wrong or out of order
@@ -26,6 +27,7 @@
 #define TEXTS    4
 #define TEXT_MAX 1024
 #define WORKERS  8
+#define ANY      0x80u /* in a rule's from: to and fro */
 
 struct worker {
 	pid_t pid;
@@ -103,7 +105,10 @@ static void judge(struct state *s, struct worker *w, int got, uint64_t rule, uin
 {
 	unsigned from = rule >> 8 & 0xff, to = rule & 0xff;
 
-	if (from == to) {
+	if (from & ANY) {
+		if ((unsigned)got != (from & ~ANY) && (unsigned)got != to)
+			w->disorder++;
+	} else if (from == to) {
 		if ((unsigned)got != to)
 			w->disorder++;
 	} else if ((unsigned)got == to) {
@@ -272,6 +277,10 @@ int main(int argc, char **argv)
 		set_rule(s, atoi(argv[0]), atoi(argv[1]));
 		return 0;
 	}
+	if (!strcmp(verb, "any") && argc == 2) {
+		set_rule(s, atoi(argv[0]) | ANY, atoi(argv[1]));
+		return 0;
+	}
 	if (!strcmp(verb, "at") && argc >= 1)
 		return wait_settled(s, set_rule(s, atoi(argv[0]), atoi(argv[0])),
 				    argc > 1 ? atoi(argv[1]) : 2);
@@ -283,6 +292,6 @@ int main(int argc, char **argv)
 			kill(s->worker[i].pid, SIGKILL);
 		return c;
 	}
-	fprintf(stderr, "usage: load start|from|at|report|stop\n");
+	fprintf(stderr, "usage: load start|from|any|at|report|stop\n");
 	return 2;
 }
