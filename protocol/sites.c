@@ -105,9 +105,10 @@ static struct span area_span(const uint8_t *e)
 {
 	return (struct span){vp_ld64(e + VP_ARENA_OFF_AT), vp_ld64(e + VP_ARENA_OFF_LEN)};
 }
-_Static_assert(VP_ARENA_OFF_AT == VP_LEDGERS_OFF_AT && VP_ARENA_OFF_LEN == VP_LEDGERS_OFF_LEN &&
-		       VP_ARENA_OFF_AT == VP_TRAPS_OFF_AT && VP_ARENA_OFF_LEN == VP_TRAPS_OFF_LEN,
-	       "area_span");
+_Static_assert(VP_ARENA_OFF_AT == VP_LEDGERS_OFF_AT, "area_span");
+_Static_assert(VP_ARENA_OFF_LEN == VP_LEDGERS_OFF_LEN, "area_span");
+_Static_assert(VP_ARENA_OFF_AT == VP_TRAPS_OFF_AT, "area_span");
+_Static_assert(VP_ARENA_OFF_LEN == VP_TRAPS_OFF_LEN, "area_span");
 
 /* Of ranges that ascend without overlapping, the first that does not end before `at`; n if none. */
 static uint32_t bisect(const struct vp_sites_part *p, span_fn span, uint64_t at)

@@ -134,8 +134,8 @@ static void put_area(uint8_t *e, vp_gva_t at, uint64_t len)
 	vp_st64(e + VP_LEDGERS_OFF_AT, at.v);
 	vp_st64(e + VP_LEDGERS_OFF_LEN, len);
 }
-_Static_assert(VP_LEDGERS_OFF_AT == VP_TRAPS_OFF_AT && VP_LEDGERS_OFF_LEN == VP_TRAPS_OFF_LEN,
-	       "put_area");
+_Static_assert(VP_LEDGERS_OFF_AT == VP_TRAPS_OFF_AT, "put_area");
+_Static_assert(VP_LEDGERS_OFF_LEN == VP_TRAPS_OFF_LEN, "put_area");
 
 int vp_sites_encode(uint8_t *buf, size_t len, const struct vp_sites_new *t)
 {

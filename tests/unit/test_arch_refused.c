@@ -25,6 +25,7 @@ static void test_a_guest_whose_kernel_cannot_be_read_is_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT; i++) {
 		const struct arch_ops *a = arch_get(table_only[i]);
+		bool laid_out = a->id != ARCH_THUMB2; /* then there is none in this memory */
 		struct fake *f = fake_create(a, 1);
 		struct vp_target *t;
 		struct guest *g;
@@ -33,8 +34,9 @@ static void test_a_guest_whose_kernel_cannot_be_read_is_refused(void **state)
 		diag_init(&d);
 		fake_ram_add(f, vp_gpa(0), 1 << 20);
 		assert_int_equal(fake_open(f, &d, &t), VP_OK);
-		assert_int_equal(guest_open(t, GUEST_MAY_HOLD, &d, &g), VP_E_UNSUPPORTED);
-		assert_non_null(strstr(d.text, a->name));
+		assert_int_equal(guest_open(t, GUEST_MAY_HOLD, &d, &g),
+				 laid_out ? VP_E_NOT_LINUX : VP_E_UNSUPPORTED);
+		assert_true(laid_out || strstr(d.text, a->name));
 		vp_target_close(t);
 		fake_destroy(f);
 	}
