@@ -46,6 +46,7 @@ struct vp_driver {
 	/* See vp_live_open; all NULL without VP_CAP_STORE_LIVE. live_end once for every live_begin that
 	 * succeeded. */
 	int (*live_begin)(void *self, struct diag *diag);
+	bool (*live_reaches)(void *self, vp_gpa_t at, size_t len); /* NULL: all RAM */
 	int (*live_store)(void *self, vp_gpa_t at, const void *buf, size_t len);
 	int (*live_sync)(void *self, enum arch_sync sync, uint64_t deadline, struct diag *diag);
 	void (*live_end)(void *self);

@@ -591,6 +591,14 @@ struct vp_target *vp_live_target(struct vp_live *l)
 	return l->target;
 }
 
+bool vp_live_reaches(struct vp_live *l, vp_gpa_t at, size_t len)
+{
+	struct vp_target *t = l->target;
+
+	return t->lives && ram_run(t, at, len) == len &&
+	       (!t->driver->live_reaches || t->driver->live_reaches(t->self, at, len));
+}
+
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len)
 {
 	struct vp_target *t = l->target;
@@ -599,7 +607,7 @@ int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len)
 		return VP_E_INTERNAL;
 	if (len == 0)
 		return VP_OK;
-	if (ram_run(t, at, len) != len)
+	if (!vp_live_reaches(l, at, len))
 		return VP_E_RANGE;
 	return t->driver->live_store(t->self, at, buf, len);
 }
@@ -610,7 +618,13 @@ int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline, stru
 
 	if (!t->lives)
 		return diag_set(diag, VP_E_INTERNAL, "%s: not open for live stores", t->info.name);
-	return sync == ARCH_SYNC_NONE ? VP_OK : t->driver->live_sync(t->self, sync, deadline, diag);
+	if (sync == ARCH_SYNC_NONE)
+		return VP_OK;
+	if (clock_left(deadline) == 0)
+		return diag_set(diag, VP_E_DEADLINE,
+				"%s: the deadline passed before its vCPUs had synchronised",
+				t->info.name);
+	return t->driver->live_sync(t->self, sync, deadline, diag);
 }
 
 int vp_confirm(struct vp_target *t, const struct vp_io *io, size_t n, struct diag *diag)

@@ -214,21 +214,27 @@ int vp_strand(struct vp_paused *p) VP_MUST_USE;
  * goes with them. Not while the target is armed or held.
  */
 
-/* All preparation. Refuses what vp_arm refuses, and a guest that is not running. */
+/* All preparation. Refuses what vp_arm refuses; VP_E_DISCIPLINE for a guest that is not running: stop
+ * costs it nothing. */
 int vp_live_open(struct vp_target *t, struct diag *diag, struct vp_live **ret) VP_MUST_USE;
 void vp_live_close(struct vp_live *l); /* NULL is fine */
 
 /* The target, for vp_read and whatever reads through it. */
 struct vp_target *vp_live_target(struct vp_live *l);
 
+/* Whether it can be stored into live: a VMM may have some of its RAM shared and some not. To be asked
+ * before the first store. */
+bool vp_live_reaches(struct vp_live *l, vp_gpa_t at, size_t len);
+
 /* One store that every vCPU sees as a whole where len is 1, 2, 4 or 8 and `at` naturally aligned;
- * otherwise bytes in ascending order, for what nobody runs or reads yet. VP_E_RANGE outside RAM. The
+ * otherwise in pieces, ascending, for what nobody runs or reads yet. VP_E_RANGE outside what
+ * vp_live_reaches. The
  * order of two calls is the order in which vCPUs see them. */
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
 /* ARCH_SYNC_DATA: every vCPU's loads and later fetches get what was stored. ARCH_SYNC_ALL: and every
  * vCPU has synchronised its context since; they are never all held at once. VP_E_DEADLINE when one did
- * not in time: what was stored is in place. */
+ * not in time, and without trying once the deadline has passed: what was stored is in place. */
 int vp_live_sync(struct vp_live *l, enum arch_sync sync, uint64_t deadline,
 		 struct diag *diag) VP_MUST_USE;
 

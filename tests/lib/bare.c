@@ -199,8 +199,8 @@ static void run(const struct bare *b, const char *elf, const char *ram, pid_t pa
 	} else {
 		snprintf(machine, sizeof(machine), "%s,memory-backend=ram", vmms[o->vmm].machine);
 		if (o->anonymous)
-			snprintf(object, sizeof(object), "memory-backend-ram,id=ram,size=%dM",
-				 BARE_RAM_MIB);
+			snprintf(object, sizeof(object), "%s,id=ram,size=%dM",
+				 o->backend ? o->backend : "memory-backend-ram", BARE_RAM_MIB);
 		else
 			snprintf(object, sizeof(object),
 				 "memory-backend-file,id=ram,size=%dM,share=on,mem-path=%s",

@@ -43,7 +43,9 @@ struct bare_opts {
 	unsigned ring;   /* 3 or 0: where they call */
 	unsigned sites;  /* call site_00000 .. in turn, so many of them; 0: guest_func0 */
 	const char *elf; /* NULL: guest.elf, or many.elf when sites is set */
-	bool anonymous;  /* RAM that is no file and only the VMM has mapped; QEMU alone */
+	bool anonymous;  /* RAM that is no file of ours: only the VMM has it mapped; QEMU alone */
+	/* Of anonymous: what QEMU's RAM is instead of "memory-backend-ram", with its options. */
+	const char *backend;
 	/* More arguments for QEMU; of BARE_COMMAND the VMM itself, which is given three more: the
 	 * ELF file, the file that is to be its RAM (of BARE_RAM_MIB), the number of vCPUs. Both end
 	 * with NULL. */

@@ -35,6 +35,7 @@ struct fake { /* lies in MAP_SHARED memory */
 	/* what outlives a holder */
 	pid_t holder; /* 0: not held */
 	pid_t armer;  /* 0: not armed */
+	pid_t liver;  /* 0: not open for live stores */
 	bool unsynced;
 	uint64_t calls, op_calls[FAKE_OPS];
 	struct order any, one[FAKE_OPS];
@@ -178,8 +179,9 @@ uint64_t fake_op_calls(const struct fake *f, enum fake_op op)
 const char *fake_op_name(enum fake_op op)
 {
 	static const char *const names[FAKE_OPS] = {
-		"ram",   "run_state", "read", "find_pages", "peek_regs", "arm",    "disarm",
-		"pause", "takeover",  "regs", "write",      "sync",      "resume", "close",
+		"ram",    "run_state",  "read",       "find_pages", "peek_regs", "arm",
+		"disarm", "pause",      "takeover",   "regs",       "write",     "sync",
+		"resume", "live_begin", "live_store", "live_sync",  "live_end",  "close",
 	};
 
 	return names[op];
@@ -205,6 +207,11 @@ bool fake_held(const struct fake *f)
 bool fake_armed(const struct fake *f)
 {
 	return f->armer != 0;
+}
+
+bool fake_lives(const struct fake *f)
+{
+	return f->liver != 0 && alive(f->liver);
 }
 
 bool fake_runs(const struct fake *f)
@@ -385,6 +392,8 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 		r = VP_E_DEBUGGED;
 	if (r < 0)
 		return diag_set(diag, leave(f, FAKE_ARM, after, 0, NULL, r), "fake: arm");
+	if (fake_lives(f))
+		violate(f, "armed while process %d stores live", (int)f->liver);
 	h->run_after = after == VP_AFTER_RUN || (f->state == VP_RUN_RUNNING && !fake_held(f));
 	f->armer = getpid();
 	return leave(f, FAKE_ARM, after, 0, NULL, VP_OK);
@@ -489,6 +498,67 @@ static int drv_resume(void *self)
 	return leave(f, FAKE_RESUME, 0, 0, NULL, VP_OK);
 }
 
+static int drv_live_begin(void *self, struct diag *diag)
+{
+	struct fake *f = ((struct handle *)self)->f;
+	int r = enter(f, FAKE_LIVE_BEGIN);
+
+	if (r == VP_OK)
+		r = may_arm(f, VP_AFTER_AS_FOUND);
+	if (r == VP_OK && !fake_runs(f))
+		r = VP_E_DISCIPLINE;
+	if (r < 0)
+		return diag_set(diag, leave(f, FAKE_LIVE_BEGIN, 0, 0, NULL, r), "fake: live_begin");
+	if (fake_lives(f))
+		violate(f, "stored into live by two at a time, one of them process %d",
+			(int)f->liver);
+	f->liver = getpid();
+	return leave(f, FAKE_LIVE_BEGIN, 0, 0, NULL, VP_OK);
+}
+
+static int drv_live_store(void *self, vp_gpa_t at, const void *buf, size_t len)
+{
+	struct fake *f = ((struct handle *)self)->f;
+	int r = enter(f, FAKE_LIVE_STORE);
+	bool word = (len == 1 || len == 2 || len == 4 || len == 8) && at.v % len == 0;
+	bool for_good = f->any.for_good || f->one[FAKE_LIVE_STORE].for_good;
+	size_t n = r == VP_OK ? len : !word ? len / 2 : for_good ? 0 : len;
+	void *mem = fake_mem(f, at, len);
+
+	if (f->liver == 0 || fake_held(f))
+		violate(f, "a live store at %#llx into a guest that is %s",
+			(unsigned long long)at.v, f->liver ? "held" : "not open for it");
+	if (!mem)
+		violate(f, "a live store of %zu bytes at %#llx got past the range check", len,
+			(unsigned long long)at.v);
+	else
+		memcpy(mem, buf, n);
+	return leave(f, FAKE_LIVE_STORE, at.v, len, buf, r);
+}
+
+static int drv_live_sync(void *self, enum arch_sync sync, uint64_t deadline, struct diag *diag)
+{
+	struct fake *f = ((struct handle *)self)->f;
+	int r = enter(f, FAKE_LIVE_SYNC);
+
+	if (f->liver == 0 || fake_held(f))
+		violate(f, "a live sync of a guest that is %s",
+			f->liver ? "held" : "not open for it");
+	if (r == VP_OK && clock_left(deadline) == 0)
+		r = VP_E_DEADLINE;
+	leave(f, FAKE_LIVE_SYNC, sync, 0, NULL, r);
+	return r < 0 ? diag_set(diag, r, "fake: live_sync") : VP_OK;
+}
+
+static void drv_live_end(void *self)
+{
+	struct fake *f = ((struct handle *)self)->f;
+
+	(void)enter(f, FAKE_LIVE_END);
+	f->liver = 0;
+	leave(f, FAKE_LIVE_END, 0, 0, NULL, VP_OK);
+}
+
 #define FAKE_DRIVER(find)                                                             \
 	{                                                                             \
 		.name = "fake", .caps = drv_caps, .close = drv_close, .ram = drv_ram, \
@@ -496,6 +566,8 @@ static int drv_resume(void *self)
 		.peek_regs = drv_peek_regs, .arm = drv_arm, .disarm = drv_disarm,     \
 		.pause = drv_pause, .takeover = drv_takeover, .regs = drv_regs,       \
 		.write = drv_write, .sync = drv_sync, .resume = drv_resume,           \
+		.live_begin = drv_live_begin, .live_store = drv_live_store,           \
+		.live_sync = drv_live_sync, .live_end = drv_live_end,                 \
 	}
 
 static const struct vp_driver reads_pages = FAKE_DRIVER(NULL);

@@ -35,6 +35,10 @@ enum fake_op {
 	FAKE_WRITE,
 	FAKE_SYNC,
 	FAKE_RESUME,
+	FAKE_LIVE_BEGIN,
+	FAKE_LIVE_STORE,
+	FAKE_LIVE_SYNC,
+	FAKE_LIVE_END,
 	FAKE_CLOSE,
 	FAKE_OPS,
 };
@@ -44,9 +48,10 @@ enum fake_op {
 struct fake_event {
 	enum fake_op op;
 	pid_t pid;
-	uint64_t at;       /* gpa of read and write, vCPU of regs, vp_after of arm */
-	uint64_t len;      /* of read and write */
-	uint8_t bytes[16]; /* the first ones of a write */
+	uint64_t at;  /* gpa of read, write and store, vCPU of regs, vp_after of arm, arch_sync of
+			    * live_sync */
+	uint64_t len; /* of read, write and store */
+	uint8_t bytes[16]; /* the first ones of a write or a store */
 	int result;
 };
 
@@ -62,7 +67,8 @@ int fake_open(struct fake *f, struct diag *diag, struct vp_target **ret) VP_MUST
 void fake_ram_add(struct fake *f, vp_gpa_t start, uint64_t len);
 void fake_name(struct fake *f, const char *name, const char *locator);
 void fake_identity(struct fake *f, const struct vp_identity *id);
-void fake_caps(struct fake *f, uint32_t caps);     /* default VP_CAP_REGS_LIVE|VP_CAP_WRITE_DIRTY */
+/* Default VP_CAP_REGS_LIVE|VP_CAP_WRITE_DIRTY; live stores are there for VP_CAP_STORE_LIVE. */
+void fake_caps(struct fake *f, uint32_t caps);
 void fake_find_pages(struct fake *f, bool driver); /* default: target.c reads page by page */
 
 /* At any time. */
@@ -73,9 +79,11 @@ void fake_log_reads(struct fake *f, bool on);
 
 /*
  * The nth driver call from now (1: the next) fails with err, and every later one too if for_good.
- * Calls that give nothing back (disarm, close) count but cannot fail. A failing write leaves half
- * of the bytes written; a failing resume leaves the guest held and gives VP_E_PAUSED unless err
- * is VP_E_DISCONNECTED. nth 0 takes the order back.
+ * Calls that give nothing back (disarm, live_end, close) count but cannot fail. A failing write leaves
+ * half of the bytes written; a failing resume leaves the guest held and gives VP_E_PAUSED unless err
+ * is VP_E_DISCONNECTED. A live store of an aligned word that fails once has been made all the same, as
+ * when only the answer was lost; one that fails for good has not; any other leaves half of its bytes.
+ * nth 0 takes the order back.
  */
 void fake_fail(struct fake *f, uint64_t nth, int err, bool for_good);
 /* The same, counting only calls of one kind. */
@@ -99,6 +107,8 @@ const struct fake_event *fake_event(const struct fake *f, size_t i);
 bool fake_runs(const struct fake *f);
 bool fake_held(const struct fake *f);
 bool fake_armed(const struct fake *f);
+/* Open for live stores, by somebody who lives. */
+bool fake_lives(const struct fake *f);
 
 /* What the caller did that no caller of the seam may do; empty when nothing. */
 const char *fake_violation(const struct fake *f);

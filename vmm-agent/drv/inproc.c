@@ -26,79 +26,6 @@ struct inproc {
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
-/*
- * Guest memory changes under our hands. Every naturally aligned datum of up to 8 bytes is read and
- * written at once, as the guest's CPUs would: a page table entry is never seen half, a word never
- * half written.
- *
- * This is the largest power of two up to 8 that the guest's address and the length allow.
- */
-static size_t unit_at(const uint8_t *guest, size_t len)
-{
-	size_t unit = 8;
-
-	while (unit > 1 && ((uintptr_t)guest % unit || len < unit))
-		unit /= 2;
-	return unit;
-}
-
-static void load_guest(uint8_t *to, const uint8_t *guest, size_t len)
-{
-	while (len > 0) {
-		size_t unit = unit_at(guest, len);
-		uint64_t v;
-
-		switch (unit) {
-		case 8:
-			v = __atomic_load_n((const uint64_t *)(const void *)guest,
-					    __ATOMIC_RELAXED);
-			break;
-		case 4:
-			v = __atomic_load_n((const uint32_t *)(const void *)guest,
-					    __ATOMIC_RELAXED);
-			break;
-		case 2:
-			v = __atomic_load_n((const uint16_t *)(const void *)guest,
-					    __ATOMIC_RELAXED);
-			break;
-		default:
-			v = __atomic_load_n(guest, __ATOMIC_RELAXED);
-			break;
-		}
-		memcpy(to, &v, unit); /* hosts are little-endian */
-		to += unit;
-		guest += unit;
-		len -= unit;
-	}
-}
-
-static void store_guest(uint8_t *guest, const uint8_t *from, size_t len)
-{
-	while (len > 0) {
-		size_t unit = unit_at(guest, len);
-		uint64_t v = 0;
-
-		memcpy(&v, from, unit);
-		switch (unit) {
-		case 8:
-			__atomic_store_n((uint64_t *)(void *)guest, v, __ATOMIC_RELAXED);
-			break;
-		case 4:
-			__atomic_store_n((uint32_t *)(void *)guest, (uint32_t)v, __ATOMIC_RELAXED);
-			break;
-		case 2:
-			__atomic_store_n((uint16_t *)(void *)guest, (uint16_t)v, __ATOMIC_RELAXED);
-			break;
-		default:
-			__atomic_store_n(guest, (uint8_t)v, __ATOMIC_RELAXED);
-			break;
-		}
-		from += unit;
-		guest += unit;
-		len -= unit;
-	}
-}
-
 /* With slots_lock held. What of [at, at + len) lies in the range that `at` lies in. */
 static uint8_t *ram_run(const struct inproc *p, vp_gpa_t at, size_t len, size_t *run_ret)
 {
@@ -145,7 +72,7 @@ static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 			r = VP_E_RANGE;
 			break;
 		}
-		load_guest(to, from, run);
+		host_load(to, from, run);
 		to += run;
 		at.v += run;
 		len -= run;
@@ -154,7 +81,14 @@ static int drv_read(void *self, vp_gpa_t at, void *buf, size_t len)
 	return r;
 }
 
-/* The seam has seen to it that all of it lies in one range. */
+/*
+ * The seam has seen to it that all of it lies in one range. Held or live: the mapping is the one that KVM
+ * has the guest's memory from, so a store that is whole here is whole for the guest.
+ *
+ * KVM's dirty log has the guest's own stores only. What a thread of the VMM stores the VMM has to note
+ * itself: mark_dirty is called behind the store, so that what a migration had sent of the page before is
+ * sent again.
+ */
 static int drv_write(void *self, vp_gpa_t at, const void *buf, size_t len)
 {
 	const struct inproc *p = self;
@@ -166,7 +100,7 @@ static int drv_write(void *self, vp_gpa_t at, const void *buf, size_t len)
 		return r;
 	to = ram_run(p, at, len, &run);
 	if (to && run == len) {
-		store_guest(to, buf, len);
+		host_store(to, buf, len);
 		host_code_changed(to, len);
 	} else {
 		r = VP_E_RANGE;
@@ -208,7 +142,7 @@ static uint32_t drv_caps(void *self)
 {
 	const struct inproc *p = self;
 
-	return VP_CAP_HOLD_HERE | (p->vp->mark_dirty ? VP_CAP_WRITE_DIRTY : 0u);
+	return VP_CAP_HOLD_HERE | VP_CAP_STORE_LIVE | (p->vp->mark_dirty ? VP_CAP_WRITE_DIRTY : 0u);
 }
 
 static int drv_run_state(void *self, enum vp_run_state *ret, char words[32], struct diag *diag)
@@ -255,19 +189,22 @@ static int drv_check(void *self, struct diag *diag)
 	return VP_OK;
 }
 
-/* VP_AFTER_RUN or not, release lets go what was held and nothing else: a VM that its operator has
- * paused does not run because its vCPUs leave our gate. */
-static int drv_arm(void *self, enum vp_after after, struct diag *diag)
+static int prepare(struct inproc *p, struct diag *diag)
 {
-	const struct vp_inproc *vp = ((struct inproc *)self)->vp;
-
-	(void)after;
 	if (host_sync_prepare() < 0)
 		return diag_set(diag, VP_E_UNSUPPORTED,
 				"%s: the host's kernel does not synchronise the instruction "
 				"streams of a process's threads (membarrier(2), SYNC_CORE)",
-				vp->name);
-	return drv_check(self, diag);
+				p->vp->name);
+	return drv_check(p, diag);
+}
+
+/* VP_AFTER_RUN or not, release lets go what was held and nothing else: a VM that its operator has
+ * paused does not run because its vCPUs leave our gate. */
+static int drv_arm(void *self, enum vp_after after, struct diag *diag)
+{
+	(void)after;
+	return prepare(self, diag);
 }
 
 static void drv_disarm(void *self)
@@ -332,6 +269,40 @@ static int drv_resume(void *self)
 	return VP_OK;
 }
 
+/* --- live ------------------------------------------------------------------------------------ */
+
+static int drv_live_begin(void *self, struct diag *diag)
+{
+	struct inproc *p = self;
+	enum vp_run_state state = VP_RUN_RUNNING;
+	char words[32];
+	int r = prepare(p, diag);
+
+	if (r == VP_OK)
+		r = drv_run_state(p, &state, words, diag);
+	if (r == VP_OK &&
+	    (state != VP_RUN_RUNNING || __atomic_load_n(&p->vp->held, __ATOMIC_SEQ_CST)))
+		r = diag_set(diag, VP_E_DISCIPLINE,
+			     "%s: does not run: use --discipline stop, which costs it nothing",
+			     p->vp->name);
+	return r;
+}
+
+/* Of level DATA nothing is left: each store has had its cache maintenance, which reaches every core. */
+static int drv_live_sync(void *self, enum arch_sync sync, uint64_t deadline, struct diag *diag)
+{
+	const struct inproc *p = self;
+
+	if (sync != ARCH_SYNC_ALL)
+		return VP_OK;
+	return inproc_roll(p->vp, deadline == VP_NO_DEADLINE ? clock_in(HOLD_NS) : deadline, diag);
+}
+
+static void drv_live_end(void *self)
+{
+	(void)self;
+}
+
 /* A guest that must not run (vp_leave_held) stays held: nothing is released here. */
 static void drv_close(void *self)
 {
@@ -360,6 +331,10 @@ static const struct vp_driver driver = {
 	.write = drv_write,
 	.sync = drv_sync,
 	.resume = drv_resume,
+	.live_begin = drv_live_begin,
+	.live_store = drv_write,
+	.live_sync = drv_live_sync,
+	.live_end = drv_live_end,
 };
 
 /* --- targets --------------------------------------------------------------------------------- */

@@ -22,6 +22,10 @@
  * in one order, so whoever was counted away reads the odd value when it comes back.
  * No thread is counted twice: a hold has a number, and whoever puts it into ack counts. One that was
  * late for a hold that was given up finds another number in missing and is not counted at all.
+ *
+ * A hold may be of one vCPU only (whose): then the others pass the gate. whose is written before hold is,
+ * so a gate that reads hold and then the whose of a later one has read a hold that is over, and may do
+ * with it what it likes; the later one is odd before (3), and finds it by immediate_exit or by the kick.
  */
 #include <errno.h>
 #include <limits.h>
@@ -34,10 +38,12 @@
 
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/drv/inproc_int.h"
+#include "vmm-agent/host/host.h"
 #include "vmm-agent/host/kvm.h"
 
 #define MISSING_BITS 11 /* VP_VCPU_MAX and 0 */
 #define MISSING_MASK ((1u << MISSING_BITS) - 1)
+#define EVERYBODY    UINT32_MAX
 
 _Static_assert(VP_VCPU_MAX <= MISSING_MASK, "the count of vCPUs has room");
 
@@ -127,18 +133,20 @@ static void know_thread(struct inproc_vcpu *v)
 static int gate_slowly(struct vp_inproc *vp, struct inproc_vcpu *v)
 {
 	while (true) {
-		uint32_t hold;
+		uint32_t hold, whose;
 
 		if (__atomic_exchange_n(&v->asked, 0, __ATOMIC_SEQ_CST))
 			set_immediate_exit(v, 0);
 		hold = load(&vp->hold);
-		if (!(hold & 1))
+		whose = load(&vp->whose);
+		if (!(hold & 1) || (whose != EVERYBODY && v != &vp->vcpus[whose]))
 			return 0;
 		/* One that was counted while away is as it was: its registers are being read. */
 		if (load(&v->ack) != hold && complete(v))
 			return 1;
 		if (claim(v, hold)) {
-			note_registers(v);
+			if (whose == EVERYBODY)
+				note_registers(v);
 			count(vp, hold);
 		}
 		while (load(&vp->hold) == hold)
@@ -164,7 +172,7 @@ int vp_inproc_gate(struct vp_inproc *vp, unsigned vcpu)
 int vp_inproc_leave(struct vp_inproc *vp, unsigned vcpu)
 {
 	struct inproc_vcpu *v;
-	uint32_t hold;
+	uint32_t hold, whose;
 
 	if (vcpu >= vp->n_vcpus)
 		return VP_E_RANGE;
@@ -178,7 +186,8 @@ int vp_inproc_leave(struct vp_inproc *vp, unsigned vcpu)
 	store(&v->where, INPROC_AWAY);
 	/* A hold that began before it could see that. */
 	hold = load(&vp->hold);
-	if (hold & 1 && claim(v, hold))
+	whose = load(&vp->whose);
+	if (hold & 1 && (whose == EVERYBODY || whose == vcpu) && claim(v, hold))
 		count(vp, hold);
 	return 0;
 }
@@ -197,9 +206,9 @@ static bool on_vcpu_thread(struct vp_inproc *vp)
 	return false;
 }
 
-static void call_all(struct vp_inproc *vp, uint32_t hold)
+static void call(struct vp_inproc *vp, unsigned first, unsigned end, uint32_t hold)
 {
-	for (unsigned i = 0; i < vp->n_vcpus; i++) {
+	for (unsigned i = first; i < end; i++) {
 		struct inproc_vcpu *v = &vp->vcpus[i];
 
 		if (load(&v->where) == INPROC_AWAY) {
@@ -211,7 +220,7 @@ static void call_all(struct vp_inproc *vp, uint32_t hold)
 		}
 	}
 	/* All of them stand still within the time that one takes, not one after another. */
-	for (unsigned i = 0; i < vp->n_vcpus; i++)
+	for (unsigned i = first; i < end; i++)
 		if (load(&vp->vcpus[i].ack) != hold)
 			vp->kick(vp->ctx, i);
 }
@@ -234,11 +243,10 @@ static unsigned await_all(struct vp_inproc *vp, uint64_t deadline)
 	}
 }
 
-static int say_missing(struct vp_inproc *vp, uint32_t hold, unsigned missing, struct diag *diag)
+static int say_missing(struct vp_inproc *vp, unsigned first, unsigned end, uint32_t hold,
+		       unsigned missing, struct diag *diag)
 {
-	unsigned first = 0;
-
-	while (first + 1 < vp->n_vcpus && load(&vp->vcpus[first].ack) == hold)
+	while (first + 1 < end && load(&vp->vcpus[first].ack) == hold)
 		first++;
 	return diag_set(diag, VP_E_DEADLINE,
 			"%s: %u of %u vCPUs did not come to the gate in time (the first is vCPU "
@@ -252,12 +260,30 @@ static void let_go(struct vp_inproc *vp, uint32_t hold)
 	futex(&vp->hold, FUTEX_WAKE, INT_MAX, NULL);
 }
 
-int inproc_hold(struct vp_inproc *vp, uint64_t deadline, struct diag *diag)
+/* Of one vCPU, or of EVERYBODY. All go on where it fails. */
+static int hold_whose(struct vp_inproc *vp, uint32_t whose, uint64_t deadline, struct diag *diag)
 {
-	uint32_t hold;
+	unsigned first = whose == EVERYBODY ? 0 : whose;
+	unsigned end = whose == EVERYBODY ? vp->n_vcpus : whose + 1;
+	uint32_t hold = vp->hold + 1; /* nobody else writes it */
 	unsigned missing;
-	int r = VP_OK;
+	int r;
 
+	store(&vp->missing, hold << MISSING_BITS | (end - first));
+	store(&vp->whose, whose);
+	store(&vp->hold, hold);
+	call(vp, first, end, hold);
+	missing = await_all(vp, deadline);
+	if (missing == 0)
+		return VP_OK;
+	r = say_missing(vp, first, end, hold, missing, diag);
+	let_go(vp, hold);
+	return r;
+}
+
+/* One at a time, whoever holds; not a vCPU's own thread, which could not come to its gate. */
+static int begin(struct vp_inproc *vp, struct diag *diag)
+{
 	if (on_vcpu_thread(vp))
 		return diag_set(diag, VP_E_USAGE,
 				"%s: a vCPU's own thread cannot hold it: call from another thread",
@@ -265,20 +291,19 @@ int inproc_hold(struct vp_inproc *vp, uint64_t deadline, struct diag *diag)
 	if (pthread_mutex_trylock(&vp->holding) != 0)
 		return diag_set(diag, VP_E_LOCKED, "%s: another thread is holding it: try again",
 				vp->name);
-	if (vp->held)
-		goto out;
-	hold = vp->hold + 1; /* nobody else writes it */
-	store(&vp->missing, hold << MISSING_BITS | vp->n_vcpus);
-	store(&vp->hold, hold);
-	call_all(vp, hold);
-	missing = await_all(vp, deadline);
-	if (missing == 0) {
-		vp->held = true;
-	} else {
-		r = say_missing(vp, hold, missing, diag);
-		let_go(vp, hold);
+	return VP_OK;
+}
+
+int inproc_hold(struct vp_inproc *vp, uint64_t deadline, struct diag *diag)
+{
+	int r = begin(vp, diag);
+
+	if (r < 0)
+		return r;
+	if (!vp->held) {
+		r = hold_whose(vp, EVERYBODY, deadline, diag);
+		vp->held = r == VP_OK;
 	}
-out:
 	pthread_mutex_unlock(&vp->holding);
 	return r;
 }
@@ -291,4 +316,51 @@ void inproc_release(struct vp_inproc *vp)
 		let_go(vp, vp->hold);
 	}
 	pthread_mutex_unlock(&vp->holding);
+}
+
+/* --- one vCPU after the other ------------------------------------------------------------------- */
+
+static int sync_cores(const struct vp_inproc *vp, struct diag *diag)
+{
+	int r = host_sync_cores();
+
+	return r < 0 ? diag_set(diag, r, "%s: membarrier: %s", vp->name, vp_err_sentence(r)) : r;
+}
+
+/*
+ * Each vCPU's thread is brought out of the guest and to its gate, and while it waits there every thread
+ * of this process serialises: membarrier(2), MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, promises a core
+ * serialising instruction ahead of a thread's next instruction in user mode, and it is from user mode
+ * that KVM_RUN is called (Documentation/virt/kvm/api.rst, 4.10). Entering the guest is nothing to lean
+ * on: neither VM entry nor SYSRET is in the list of Intel SDM vol. 3A, "Serializing Instructions"; how
+ * the kernel keeps the promise nevertheless is in Documentation/features/sched/membarrier-sync-core.
+ * A thread that is inside KVM_RUN is promised nothing, which is why it has to come out first and why the
+ * barrier follows while it is known to be out.
+ *
+ * Nobody is passed over on a guess:
+ *  - in the guest, or halted in KVM, or waiting there to be started: the
+ *    kick ends KVM_RUN with EINTR, and a halted one that comes back goes to sleep again;
+ *  - in the VMM, handling an exit: waited for. KVM may hold the decoded rest of that instruction; the
+ *    gate has it finished first (complete), so that what is fetched next is fetched after the store;
+ *  - away: it said that it enters KVM_RUN only by its gate, and there it would find this hold. It is in
+ *    user mode, or asleep in a system call that ends there, and the barrier is for it as for any thread;
+ *  - held by somebody else meanwhile: all are at their gates or away, and one barrier does for all.
+ */
+int inproc_roll(struct vp_inproc *vp, uint64_t deadline, struct diag *diag)
+{
+	int r = begin(vp, diag);
+
+	if (r < 0)
+		return r;
+	if (vp->held)
+		r = sync_cores(vp, diag);
+	for (unsigned i = 0; !vp->held && r == VP_OK && i < vp->n_vcpus; i++) {
+		r = hold_whose(vp, i, deadline, diag);
+		if (r < 0)
+			break;
+		r = sync_cores(vp, diag);
+		let_go(vp, vp->hold);
+	}
+	pthread_mutex_unlock(&vp->holding);
+	return r;
 }

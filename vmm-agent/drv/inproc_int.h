@@ -32,9 +32,10 @@ struct vp_inproc {
 	void (*mark_dirty)(void *ctx, uint64_t gpa, uint64_t len);
 	int (*state)(void *ctx);
 
-	pthread_mutex_t holding;                       /* one hold at a time; guards held */
-	bool held;                                     /* all vCPUs are parked or away */
-	uint32_t hold __attribute__((aligned(64)));    /* odd: a hold is wanted; a futex */
+	pthread_mutex_t holding;                    /* one hold at a time; guards held */
+	bool held;                                  /* all vCPUs are parked or away */
+	uint32_t hold __attribute__((aligned(64))); /* odd: a hold is wanted; a futex */
+	uint32_t whose; /* of the present hold: a vCPU, or all of them */
 	uint32_t missing __attribute__((aligned(64))); /* hold << 11 | vCPUs to come; a futex */
 
 	pthread_rwlock_t slots_lock;  /* slots, n_slots, generation; read: their memory stays */
@@ -52,5 +53,8 @@ struct vp_inproc {
 int inproc_hold(struct vp_inproc *vp, uint64_t deadline, struct diag *diag) VP_MUST_USE;
 /* Lets go; fine when nothing is held. */
 void inproc_release(struct vp_inproc *vp);
+/* Each vCPU in turn: out of the guest, its thread serialised, and on. VP_E_DEADLINE: one did not come out
+ * in time; all run on. */
+int inproc_roll(struct vp_inproc *vp, uint64_t deadline, struct diag *diag) VP_MUST_USE;
 
 #endif

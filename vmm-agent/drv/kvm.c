@@ -22,7 +22,10 @@ static bool has_qmp(const struct kvm *k)
  */
 static uint32_t drv_caps(void *self)
 {
-	return VP_CAP_DEATH_FREES | (has_qmp(self) ? VP_CAP_REGS_LIVE : 0u);
+	const struct kvm *k = self;
+
+	return VP_CAP_DEATH_FREES | (has_qmp(k) ? VP_CAP_REGS_LIVE : 0u) |
+	       (k->n_maps > 0 ? VP_CAP_STORE_LIVE : 0u);
 }
 
 static int drv_ram(void *self, const struct vp_ram **ret, size_t *n_ret, struct diag *diag)
@@ -151,7 +154,7 @@ static int check_slots(struct kvm *k, struct diag *diag)
 	return VP_OK;
 }
 
-static int check_all(struct kvm *k, bool *stranded_ret, struct diag *diag)
+int kvm_check_all(struct kvm *k, bool *stranded_ret, struct diag *diag)
 {
 	uint64_t deadline = clock_in(QEMU_CALL_NS);
 	int r = VP_OK;
@@ -173,7 +176,7 @@ static int drv_check(void *self, struct diag *diag)
 {
 	bool stranded = false;
 
-	return check_all(self, &stranded, diag);
+	return kvm_check_all(self, &stranded, diag);
 }
 
 /*
@@ -199,7 +202,7 @@ static void forget_regs(struct kvm *k)
 		k->thread[i].cached = false;
 }
 
-static int say_stranded(const struct kvm *k, int err, struct diag *diag)
+int kvm_say_stranded(const struct kvm *k, int err, struct diag *diag)
 {
 	return diag_set(diag, err,
 			"%s: a change to it could not be undone and its VMM is stopped: run vpatch "
@@ -211,12 +214,12 @@ static int drv_arm(void *self, enum vp_after after, struct diag *diag)
 {
 	struct kvm *k = self;
 	bool stranded = false;
-	int r = check_all(k, &stranded, diag);
+	int r = kvm_check_all(k, &stranded, diag);
 
 	if (r < 0)
 		return r;
 	if (stranded && after != VP_AFTER_RUN)
-		return say_stranded(k, VP_E_TORN, diag);
+		return kvm_say_stranded(k, VP_E_TORN, diag);
 	k->sh->stranded = stranded;
 	r = kvm_run_mark(k, stranded);
 	if (r < 0)
@@ -371,7 +374,7 @@ static int peek_by_hold(struct kvm *k, unsigned vcpu, struct arch_regs *ret, str
 	int r = armed ? VP_OK : kvm_run_check(k, &stranded, diag);
 
 	if (r == VP_OK && stranded)
-		return say_stranded(k, VP_E_PENDING, diag);
+		return kvm_say_stranded(k, VP_E_PENDING, diag);
 	if (r == VP_OK)
 		r = kvm_hold(k, clock_in(KVM_HOLD_NS), true, diag);
 	if (r == VP_OK) {
@@ -421,5 +424,10 @@ const struct vp_driver kvm_driver = {
 	.sync = drv_sync,
 	.resume = drv_resume,
 	.strand = drv_strand,
+	.live_begin = kvm_live_begin,
+	.live_reaches = kvm_live_reaches,
+	.live_store = kvm_live_store,
+	.live_sync = kvm_live_sync,
+	.live_end = kvm_live_end,
 	.confirm = drv_confirm,
 };

@@ -118,31 +118,35 @@ static int take_status(struct kvm *k, struct kvm_thread *t, int status, struct d
 	return VP_OK;
 }
 
-/* Waits for one after the other: by the time the first has stopped the others mostly have, too. The
- * timer of the hold ends a wait that lasts too long. */
+/* The timer of the hold ends a wait that lasts too long. */
+static int wait_for(struct kvm *k, unsigned i, uint64_t deadline, struct diag *diag)
+{
+	struct kvm_thread *t = &k->thread[i];
+	int r = VP_OK;
+
+	while (r == VP_OK && !t->stopped) {
+		int status;
+
+		if (waitpid(t->tid, &status, __WALL) == t->tid)
+			r = take_status(k, t, status, diag);
+		else if (errno != EINTR)
+			r = gone(k, diag);
+		else if (clock_left(deadline) == 0)
+			r = diag_set(diag, VP_E_DEADLINE,
+				     "%s: the thread of vCPU %u did not stop in time", k->m->name,
+				     i);
+	}
+	return r;
+}
+
+/* One after the other: by the time the first has stopped the others mostly have, too. */
 static int wait_stopped(struct kvm *k, uint64_t deadline, struct diag *diag)
 {
-	for (unsigned i = 0; i < k->m->vcpus; i++) {
-		struct kvm_thread *t = &k->thread[i];
+	int r = VP_OK;
 
-		while (!t->stopped) {
-			int status, r;
-
-			if (waitpid(t->tid, &status, __WALL) == t->tid)
-				r = take_status(k, t, status, diag);
-			else if (errno != EINTR)
-				r = gone(k, diag);
-			else if (clock_left(deadline) == 0)
-				r = diag_set(diag, VP_E_DEADLINE,
-					     "%s: the thread of vCPU %u did not stop in time",
-					     k->m->name, i);
-			else
-				r = VP_OK;
-			if (r < 0)
-				return r;
-		}
-	}
-	return VP_OK;
+	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++)
+		r = wait_for(k, i, deadline, diag);
+	return r;
 }
 
 /*
@@ -261,36 +265,49 @@ static int stop_for_detach(struct kvm_thread *t)
 	return WIFSTOPPED(status) && status >> 16 != PTRACE_EVENT_STOP ? WSTOPSIG(status) : 0;
 }
 
+/* False: it has ended, or it could not be stopped and stays ours to let go. */
+static bool let_go(struct kvm_thread *t)
+{
+	unsigned sig = 0;
+	bool ok;
+
+	if (!t->seized)
+		return true;
+	if (!t->stopped)
+		sig = (unsigned)stop_for_detach(t);
+	ok = ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(uintptr_t)sig) == 0;
+	/* A thread that is there and was not to be stopped (it does not get to run, say) stops when it can,
+	 * by what was asked of it: whoever looks at it next lets it go, or our end does. */
+	t->seized = !ok && tracer_of(t->tid) == getpid();
+	t->stopped = false;
+	return ok;
+}
+
 int kvm_release(struct kvm *k)
 {
 	unsigned lost = 0;
 
-	for (unsigned i = 0; i < k->m->vcpus; i++) {
-		struct kvm_thread *t = &k->thread[i];
-		unsigned sig = 0;
-
-		if (!t->seized)
-			continue;
-		if (!t->stopped)
-			sig = (unsigned)stop_for_detach(t);
-		if (ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(uintptr_t)sig) < 0)
-			lost++;
-		t->seized = t->stopped = false;
-	}
+	for (unsigned i = 0; i < k->m->vcpus; i++)
+		lost += !let_go(&k->thread[i]);
 	alarm_end(&k->alarm);
 	return lost ? VP_E_DISCONNECTED : VP_OK;
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
+static int start(struct kvm *k, uint64_t deadline, struct diag *diag)
+{
+	for (unsigned i = 0; i < k->m->vcpus; i++) {
+		(void)let_go(&k->thread[i]); /* of a hold that failed */
+		k->thread[i].known = k->thread[i].stopped = k->thread[i].seized = false;
+	}
+	return alarm_begin(k, deadline, diag);
+}
+
 int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag)
 {
-	int r = alarm_begin(k, deadline, diag);
+	int r = start(k, deadline, diag);
 
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < k->m->vcpus; i++)
-		k->thread[i].known = k->thread[i].stopped = k->thread[i].seized = false;
 	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++)
 		r = seize_one(k, &k->thread[i], diag);
 	if (r == VP_OK && need_regs) {
@@ -304,5 +321,30 @@ int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag
 	}
 	if (r < 0)
 		(void)!kvm_release(k);
+	return r;
+}
+
+/*
+ * SEIZE, INTERRUPT, the stop, DETACH for one thread after the other: no two stand still at once, and none
+ * longer than that takes. Registers are not asked for, so nothing is put into the kvm_run pages.
+ * kvm_live.c has what it is good for.
+ */
+int kvm_roll(struct kvm *k, uint64_t deadline, struct diag *diag)
+{
+	int r = start(k, deadline, diag);
+
+	for (unsigned i = 0; r == VP_OK && i < k->m->vcpus; i++) {
+		struct kvm_thread *t = &k->thread[i];
+
+		r = seize_one(k, t, diag);
+		if (r == VP_OK && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+			r = gone(k, diag);
+		if (r == VP_OK)
+			r = wait_for(k, i, deadline, diag);
+		if (r == VP_OK && !let_go(t))
+			r = gone(k, diag);
+	}
+	if (kvm_release(k) < 0 && r == VP_OK)
+		r = gone(k, diag);
 	return r;
 }

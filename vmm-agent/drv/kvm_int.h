@@ -11,10 +11,11 @@
 #include "vmm-agent/drv/kvm_scan.h"
 #include "vmm-agent/drv/qemu.h"
 
-#define KVM_SURE_NS (2 * CLOCK_NS_PER_SEC) /* each step of holding again after a death */
-#define KVM_HOLD_NS (1 * CLOCK_NS_PER_SEC) /* a hold that has no deadline of its own */
-#define KVM_RAM_MAX KVM_SCAN_SLOTS
-#define KVM_RUN_LEN 4096u /* bytes: a struct kvm_run takes less than its page */
+#define KVM_SURE_NS  (2 * CLOCK_NS_PER_SEC) /* each step of holding again after a death */
+#define KVM_HOLD_NS  (1 * CLOCK_NS_PER_SEC) /* a hold that has no deadline of its own */
+#define KVM_RAM_MAX  KVM_SCAN_SLOTS
+#define KVM_MAPS_MAX 64
+#define KVM_RUN_LEN  4096u /* bytes: a struct kvm_run takes less than its page */
 
 /* Slots that KVM makes for itself have the highest numbers: include/linux/kvm_host.h,
  * KVM_USER_MEM_SLOTS is SHRT_MAX less KVM_INTERNAL_MEM_SLOTS (3 on x86). */
@@ -33,6 +34,15 @@ struct kvm_thread {
 	bool cached; /* by_qmp holds what the monitor said while the VM stood still */
 	struct arch_regs regs, by_qmp;
 	char *copy; /* room for a struct kvm_run: what was read of its page last */
+};
+
+/* A piece of a file that the VMM has mapped shared, and that we have mapped, too. */
+struct kvm_map {
+	uint64_t hva, len; /* there */
+	uint64_t off;      /* in the file */
+	uint64_t major, minor, ino;
+	uint8_t *at; /* here */
+	bool proven; /* by the look that was taken last */
 };
 
 /* Interrupts waiting from the deadline of a hold on. */
@@ -56,6 +66,8 @@ struct kvm {
 	uint64_t hva[KVM_RAM_MAX];
 	size_t n_ram;
 	struct vmm_mem mem;
+	struct kvm_map map[KVM_MAPS_MAX]; /* for live stores */
+	unsigned n_maps;
 	struct kvm_alarm alarm;
 	struct kvm_thread *thread;    /* m.vcpus of them */
 	struct iovec *local, *remote; /* as many: no room for them is made inside a window */
@@ -90,9 +102,33 @@ int kvm_run_unmark(struct kvm *k) VP_MUST_USE;
 /* What was stored since the mark, for every vCPU that is stopped and has left the guest since. */
 int kvm_run_read(struct kvm *k) VP_MUST_USE;
 
+/* kvm_map.c: the guest's memory in ours. */
+/* Maps what can be; none of it where the VMM's memory is its own. */
+void kvm_map_open(struct kvm *k);
+void kvm_map_close(struct kvm *k);
+/* Whether the VMM still has all of it where it was, from where it was. */
+bool kvm_map_same(struct kvm *k);
+/* Where [at, at + len) of guest memory is; NULL: not here, or not in one piece. */
+uint8_t *kvm_map_at(const struct kvm *k, vp_gpa_t at, size_t len);
+
+/* kvm_live.c: stores while the guest runs. */
+int kvm_live_begin(void *self, struct diag *diag) VP_MUST_USE;
+bool kvm_live_reaches(void *self, vp_gpa_t at, size_t len);
+int kvm_live_store(void *self, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+int kvm_live_sync(void *self, enum arch_sync sync, uint64_t deadline,
+		  struct diag *diag) VP_MUST_USE;
+void kvm_live_end(void *self);
+
+/* kvm.c: what arming and storing live need to know first. Refuses a guest that migrates, ends or has
+ * changed; k->ran says whether it runs. */
+int kvm_check_all(struct kvm *k, bool *stranded_ret, struct diag *diag) VP_MUST_USE;
+int kvm_say_stranded(const struct kvm *k, int err, struct diag *diag);
+
 /* kvm_hold.c: ptrace. */
 /* Every vCPU thread stopped; need_regs: with its registers known. All of them run on failure. */
 int kvm_hold(struct kvm *k, uint64_t deadline, bool need_regs, struct diag *diag) VP_MUST_USE;
 int kvm_release(struct kvm *k) VP_MUST_USE;
+/* Each vCPU thread in turn stopped and let go. VP_E_DEADLINE: one did not stop in time. */
+int kvm_roll(struct kvm *k, uint64_t deadline, struct diag *diag) VP_MUST_USE;
 
 #endif

@@ -22,6 +22,7 @@ void kvm_destroy(struct kvm *k)
 	if (!k)
 		return;
 	kvm_bpf_unload(k);
+	kvm_map_close(k);
 	for (unsigned i = 0; k->thread && i < k->m->vcpus; i++)
 		free(k->thread[i].copy);
 	free(k->thread);
@@ -287,7 +288,10 @@ static int learn(struct kvm *k, struct diag *diag)
 	r = vmm_mem_check(&k->mem, diag);
 	if (r < 0)
 		return diag_prefix(diag, "%s", k->m->name);
-	return kvm_run_check(k, &stranded, diag);
+	r = kvm_run_check(k, &stranded, diag);
+	if (r == VP_OK)
+		kvm_map_open(k);
+	return r;
 }
 
 int drv_kvm_take(struct qemu *m, struct diag *diag, struct vp_target **ret)

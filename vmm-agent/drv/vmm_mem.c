@@ -172,8 +172,7 @@ int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t 
 	return copy_ram(m, at, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
-/* Where [at, at + len) lies in the VMM; 0 if not in one range. */
-static uint64_t hva_of(const struct vmm_mem *m, vp_gpa_t at, size_t len)
+uint64_t vmm_mem_hva(const struct vmm_mem *m, vp_gpa_t at, size_t len)
 {
 	size_t lo = 0, hi = m->n;
 
@@ -224,7 +223,7 @@ static int copy_all(const struct vmm_mem *m, const struct vp_io *io, size_t n, b
 		size_t now = n < BATCH ? n : BATCH;
 
 		for (size_t i = 0; i < now; i++) {
-			uint64_t hva = hva_of(m, io[i].at, io[i].len);
+			uint64_t hva = vmm_mem_hva(m, io[i].at, io[i].len);
 
 			if (hva == 0)
 				return VP_E_RANGE;

@@ -30,6 +30,9 @@ int vmm_mem_read(const struct vmm_mem *m, vp_gpa_t at, void *buf, size_t len) VP
 /* The same the other way. The VMM's own write tracking does not see it. */
 int vmm_mem_write(const struct vmm_mem *m, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
+/* Where [at, at + len) lies in the VMM; 0 if not in one range. */
+uint64_t vmm_mem_hva(const struct vmm_mem *m, vp_gpa_t at, size_t len);
+
 /* The pieces of our memory and of the process's, pair by pair, in as few system calls as can be.
  * write: ours to its. All of it or an error. */
 int vmm_transfer(pid_t pid, const struct iovec *local, const struct iovec *remote, size_t n,

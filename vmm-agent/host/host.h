@@ -20,6 +20,15 @@
 const char *host_arch_name(void);
 
 /*
+ * Guest memory changes under our hands, and guests look at it under ours. Every naturally aligned datum of
+ * up to 8 bytes is read and written at once, as the guest's CPUs would: a page table entry is never seen
+ * half, a word never half written. Larger or unaligned ones go in such pieces, ascending; what was stored
+ * before is seen before.
+ */
+void host_load(void *to, const void *from, size_t len);
+void host_store(void *to, const void *from, size_t len);
+
+/*
  * The len bytes at hva were stored by this process and will be executed, here or by a guest that
  * has the same page mapped: makes what every core of the host fetches from now on equal to what was
  * stored. Does not reach instructions that a core has fetched already.

@@ -11,8 +11,8 @@
  *
  * The library holds the guest by setting immediate_exit of every vCPU and calling kick for each, all
  * at once; each thread comes out of KVM_RUN, arrives at its gate and is parked there, until the
- * change is made or the deadline has passed, after which all go on. Nothing of the guest but its
- * memory is touched.
+ * change is made or the deadline has passed, after which all go on. For a change under running vCPUs it
+ * does the same with one vCPU at a time. Nothing of the guest but its memory is touched.
  *
  * Functions return 0 or a negative code that vp_reason() and vp_strerror() (vpatch.h) explain.
  * `words`, where a function takes it, is the caller's memory for one line that says what went wrong
