@@ -31,16 +31,15 @@
 
 /* What a call spoils: psABI (AMD64 Architecture Processor Supplement), 3.2.1; rax and rdi are apart. */
 #define VPATCH_CLOBBERS_GENERAL "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory"
-#define VPATCH_CLOBBERS_SSE                                                                     \
-	"st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "xmm0", "xmm1",    \
+#define VPATCH_CLOBBERS_SSE                                                                       \
+	"st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "xmm0", "xmm1",      \
 		"xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
 		"xmm12", "xmm13", "xmm14", "xmm15"
 #ifdef __AVX512F__
-#define VPATCH_CLOBBERS                                                                     \
-	VPATCH_CLOBBERS_GENERAL, VPATCH_CLOBBERS_SSE, "xmm16", "xmm17", "xmm18", "xmm19",   \
-		"xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27",     \
-		"xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", \
-		"k7"
+#define VPATCH_CLOBBERS                                                                            \
+	VPATCH_CLOBBERS_GENERAL, VPATCH_CLOBBERS_SSE, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", \
+		"xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29",   \
+		"xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
 #elif defined(__SSE__) /* not with -mgeneral-regs-only */
 #define VPATCH_CLOBBERS VPATCH_CLOBBERS_GENERAL, VPATCH_CLOBBERS_SSE
 #else
@@ -48,7 +47,7 @@
 #endif
 #define VPATCH_CLOBBERS_VALUE "rax", "rdi"
 /* The nop leaves the value where a call leaves its result, and a call finds it where arguments are. */
-#define VPATCH_VALUE(v)                                        \
+#define VPATCH_VALUE(v)                                       \
 	register uintptr_t vpatch_value __asm__("rax") = (v); \
 	register uintptr_t vpatch_argument __asm__("rdi") = vpatch_value
 #define VPATCH_VALUE_OUT "+r"(vpatch_value), "+r"(vpatch_argument)

@@ -58,7 +58,7 @@ struct ctl {
 		flags; /* host: CTL_NO_REREAD: the trap handler does not read the site again (negative
 			 * control); CTL_NO_HANDLER */
 	uint64_t error; /* of vpatch_stub_publish, negative: there is no magic then */
-	uint64_t set; /* host: bit i: probes[i]; of CTL_SET */
+	uint64_t set;   /* host: bit i: probes[i]; of CTL_SET */
 	uint64_t pad[8];
 	struct ctl_cpu cpu[CTL_CPUS_MAX];
 };
@@ -73,6 +73,7 @@ struct ctl {
 /* In probe.discipline, above the mask */
 #define PROBE_BY_HAND (1ull << 32) /* outside the architecture's list: named by hand */
 #define PROBE_BAD     (1ull << 33) /* negative control: with CPUs inside, this is seen to go wrong */
+#define PROBE_ALIKE   (1ull << 34) /* one of many: only by its name, and in sets */
 
 struct probe {
 	char name[48]; /* the site's name in the site table */

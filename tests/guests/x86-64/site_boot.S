@@ -63,7 +63,13 @@ long_mode:
 	movabsq	$upper, %rax
 	jmp	*%rax
 upper:
-	movl	starting, %edi
+	movl	$1, %edi
+	lock xaddl %edi, arrived
+	cmpl	$SITE_CPUS, %edi
+	jae	arch_park
+1:	pause
+	cmpl	starting, %edi
+	ja	1b
 	movl	%edi, %eax
 	shll	$SITE_STACK_LOG, %eax
 	leaq	stacks + SITE_STACK_SIZE(%rax), %rsp
@@ -238,6 +244,8 @@ gdt:	.quad	0, 0x00cf9b000000ffff, 0x00af9b000000ffff, 0x00cf93000000ffff
 	.quad	0, 0x00cff3000000ffff, 0x00affb000000ffff, 0
 	.fill	2 * SITE_CPUS, 8, 0
 starting:
+	.long	0
+arrived:
 	.long	0
 
 	.section .bss.kernel_stacks, "aw", @nobits

@@ -45,12 +45,12 @@ VPATCH_FUNCTION(probe_function);
 		.new = 2, .discipline = discipline_, .kind = PROBE_##kind_, .len = len_,       \
 		__VA_ARGS__                                                                    \
 	}
-#define MANY(n, payload, kind) PROBE("many" #n, probe_many##n, payload, LIVE, kind, 5)
+#define MANY(n, payload, kind) PROBE("many" #n, probe_many##n, payload, LIVE | PROBE_ALIKE, kind, 5)
 #define PAIR(t, a, b)          MANY(t##a, pay_two, CALL), MANY(t##b, pay_two, JUMP)
 #define TEN(t)                 PAIR(t, 0, 1), PAIR(t, 2, 3), PAIR(t, 4, 5), PAIR(t, 6, 7), PAIR(t, 8, 9)
-#define DECLARE(t)                                                                               \
-	extern char probe_many##t##0 [], probe_many##t##1 [], probe_many##t##2 [],               \
-		probe_many##t##3 [], probe_many##t##4 [], probe_many##t##5 [],                   \
+#define DECLARE(t)                                                                 \
+	extern char probe_many##t##0 [], probe_many##t##1 [], probe_many##t##2 [], \
+		probe_many##t##3 [], probe_many##t##4 [], probe_many##t##5 [],     \
 		probe_many##t##6 [], probe_many##t##7 [], probe_many##t##8 [], probe_many##t##9 []
 DECLARE(0);
 DECLARE(1);
