@@ -241,10 +241,12 @@ static int choose(struct siteguest *g, uint64_t probe, struct diag *diag)
 	return r;
 }
 
-int siteguest_choose_set(struct siteguest *g, uint64_t set, struct diag *diag)
+int siteguest_choose_set(struct siteguest *g, unsigned from, unsigned to, struct diag *diag)
 {
-	int r = store(g, offsetof(struct ctl, set), set);
+	int r = store(g, offsetof(struct ctl, from), from);
 
+	if (r == VP_OK)
+		r = store(g, offsetof(struct ctl, to), to);
 	return r == VP_OK ? choose(g, CTL_SET, diag) : r;
 }
 

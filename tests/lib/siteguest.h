@@ -16,7 +16,7 @@
 #include "tests/lib/vm.h"
 #include "vmm-agent/target.h"
 
-#define SITEGUEST_PROBES   64
+#define SITEGUEST_PROBES   320
 #define SITEGUEST_SEGMENTS 8
 
 struct siteguest;
@@ -72,8 +72,9 @@ int siteguest_read(struct siteguest *g, uint64_t gva, void *buf, size_t len) VP_
 
 /* Resets the counts: first is as it is when every CPU calls this probe. */
 int siteguest_choose(struct siteguest *g, unsigned probe, struct diag *diag) VP_MUST_USE;
-/* The same of all whose bits are set: each round calls every one. */
-int siteguest_choose_set(struct siteguest *g, uint64_t set, struct diag *diag) VP_MUST_USE;
+/* The same of several, from up to but not including to: each round calls every one. */
+int siteguest_choose_set(struct siteguest *g, unsigned from, unsigned to,
+			 struct diag *diag) VP_MUST_USE;
 int siteguest_flags(struct siteguest *g, uint64_t flags) VP_MUST_USE;
 
 /* The bytes of ctl.expect for the next change to that state, for whoever holds the guest. */

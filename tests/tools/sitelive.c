@@ -319,7 +319,8 @@ static int run_bad(struct run *r)
 
 	r->opts.patience = PATIENCE;
 	for (unsigned i = 0; ok && sitebad_at(i); i++)
-		if (same(r->bad, "all") || same(r->bad, sitebad_at(i)->name))
+		if ((same(r->bad, "all") && !sitebad_at(i)->native) ||
+		    same(r->bad, sitebad_at(i)->name))
 			ok = bad_program(r, sitebad_at(i), &n, &seen);
 	siteguest_stop(&r->g);
 	if (ok && n == 0)

@@ -3,7 +3,7 @@
  * Toggles the sites of the x86-64 site guest while native CPUs run them:
  *
  *	sitenative inproc|kvm IMAGE [--toggles N] [--seconds S] [--cpus N] [--probe NAME]
- *		[--bad NAME] [--early]
+ *		[--sites N] [--bad NAME] [--early]
  *
  * inproc: this process is the VMM (tests/vmm) and libvpatch is in it; kvm: QEMU is, and driver kvm comes
  * from outside. Every site that a breakpoint may stand over, or the one of --probe, changes in lockstep, as
@@ -33,12 +33,12 @@ struct run {
 	const char *how, *probe;
 	const struct sitebad *bad;
 	bool early;
-	unsigned toggles, seconds;
+	unsigned toggles, seconds, sites;
 	struct siteguest g;
 	struct vmm vmm;
 	struct sitejob job[SITEGUEST_PROBES];
 	unsigned n;
-	uint64_t set;
+	unsigned from, to;
 	struct diag diag;
 };
 
@@ -77,9 +77,12 @@ static int add(struct run *r, unsigned probe)
 	j->bad = r->bad;
 	a = sitejob_ask(j, true);
 	if (r->bad && !sitebad_fits(r->bad, r->opts.arch, &a))
-		return VP_OK;
+		return diag_set(&r->diag, VP_E_USAGE, "%s: not such a site", j->p->name);
+	/* One behind the other: they are a round. */
+	if (r->n == 0)
+		r->from = probe;
+	r->to = probe + 1;
 	r->n++;
-	r->set |= 1ull << probe;
 	return sitejob_make(j, &r->diag);
 }
 
@@ -87,11 +90,13 @@ static int collect(struct run *r)
 {
 	int err = VP_OK;
 
-	for (unsigned i = 0; err == VP_OK && i < r->g.n_probes && r->n < r->g.n_records; i++)
+	if (r->sites > r->g.n_records)
+		r->sites = r->g.n_records;
+	for (unsigned i = 0; err == VP_OK && i < r->g.n_probes && r->n < r->sites; i++)
 		if (wanted(r, &r->g.probes[i]))
 			err = add(r, i);
-	if (err == VP_OK && r->n == 0)
-		return diag_set(&r->diag, VP_E_USAGE, "no such probe");
+	if (err == VP_OK && (r->n == 0 || r->n != r->to - r->from))
+		return diag_set(&r->diag, VP_E_USAGE, "no such probes");
 	return err;
 }
 
@@ -142,7 +147,7 @@ static int run(struct run *r, unsigned *done, uint64_t *ns)
 	if (err == VP_OK && r->bad && r->bad->no_reread)
 		err = siteguest_flags(&r->g, CTL_NO_REREAD);
 	if (err == VP_OK)
-		err = siteguest_choose_set(&r->g, r->set, &r->diag);
+		err = siteguest_choose_set(&r->g, r->from, r->to, &r->diag);
 	start = clock_now();
 	until = r->seconds ? clock_in(r->seconds * SECOND) : UINT64_MAX;
 	/* Ends at what was there before. */
@@ -201,6 +206,7 @@ static bool parse(struct run *r, int argc, char **argv)
 	static const struct option options[] = {
 		{"toggles", required_argument, NULL, 't'},
 		{"seconds", required_argument, NULL, 's'},
+		{"sites", required_argument, NULL, 'n'},
 		{"cpus", required_argument, NULL, 'c'},
 		{"probe", required_argument, NULL, 'p'},
 		{"bad", required_argument, NULL, 'b'},
@@ -217,6 +223,8 @@ static bool parse(struct run *r, int argc, char **argv)
 			ok = number(optarg, &r->seconds);
 		else if (c == 'c')
 			ok = number(optarg, &r->opts.cpus) && r->opts.cpus <= CTL_CPUS_MAX;
+		else if (c == 'n')
+			ok = number(optarg, &r->sites);
 		else if (c == 'p')
 			r->probe = optarg;
 		else if (c == 'b')
@@ -236,7 +244,10 @@ static bool parse(struct run *r, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static struct run r = {.toggles = 100000, .opts.cpus = 2, .opts.open = open_inproc};
+	static struct run r = {.toggles = 100000,
+			       .sites = SITEGUEST_PROBES,
+			       .opts.cpus = 2,
+			       .opts.open = open_inproc};
 	unsigned done = 0;
 	uint64_t ns = 0;
 	bool ok;
@@ -244,7 +255,7 @@ int main(int argc, char **argv)
 
 	if (!parse(&r, argc, argv)) {
 		fprintf(stderr, "usage: sitenative inproc|kvm IMAGE [--toggles N] [--seconds S] "
-				"[--cpus N] [--probe NAME] [--bad NAME] [--early]\n");
+				"[--cpus N] [--probe NAME] [--sites N] [--bad NAME] [--early]\n");
 		return 2;
 	}
 	r.opts.arch = arch_get(ARCH_X86_64);

@@ -13,7 +13,7 @@
 #define CTL_MAGIC    0x31656469735f7670 /* "vp_side1" */
 #define CTL_CPUS_MAX 8
 #define CTL_NO_PROBE UINT64_MAX
-#define CTL_SET      (UINT64_MAX - 1) /* those of ctl.set, in turn; a round is all of them */
+#define CTL_SET      (UINT64_MAX - 1) /* those of ctl.from to ctl.to, in turn; a round is all of them */
 
 /* ctl.flags */
 #define CTL_NO_REREAD  1
@@ -57,9 +57,9 @@ struct ctl {
 	uint64_t
 		flags; /* host: CTL_NO_REREAD: the trap handler does not read the site again (negative
 			 * control); CTL_NO_HANDLER */
-	uint64_t error; /* of vpatch_stub_publish, negative: there is no magic then */
-	uint64_t set;   /* host: bit i: probes[i]; of CTL_SET */
-	uint64_t pad[8];
+	uint64_t error;    /* of vpatch_stub_publish, negative: there is no magic then */
+	uint64_t from, to; /* host: of CTL_SET: probes[from], .., probes[to - 1] */
+	uint64_t pad[7];
 	struct ctl_cpu cpu[CTL_CPUS_MAX];
 };
 

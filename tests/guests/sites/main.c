@@ -11,7 +11,7 @@ struct ctl ctl = {.probe = CTL_NO_PROBE};
 
 uint8_t vpatch_table[TABLE_LEN] __attribute__((aligned(VP_SITES_ALIGN)));
 static uint8_t ledger[PAGE] __attribute__((aligned(PAGE)));
-static uint8_t records[64 * VP_TRAP_RECORD] __attribute__((aligned(VP_TRAP_RECORD)));
+static uint8_t records[256 * VP_TRAP_RECORD] __attribute__((aligned(VP_TRAP_RECORD)));
 VPATCH_ARENA(vpatch_arena, ARENA_LEN);
 
 static int publish(void)
@@ -99,17 +99,16 @@ static void one_call(struct ctl_cpu *c, const struct probe *p)
 /* False: there is none to call. */
 static bool one_round(struct ctl_cpu *c, uint64_t probe)
 {
-	uint64_t set = get(&ctl.set);
+	uint64_t from = probe, to = probe + 1;
 
-	if (probe < n_probes) {
-		one_call(c, &probes[probe]);
-		return true;
+	if (probe == CTL_SET) {
+		from = get(&ctl.from);
+		to = get(&ctl.to);
 	}
-	if (probe != CTL_SET)
+	if (from >= to || to > n_probes)
 		return false;
-	for (unsigned i = 0; i < n_probes && i < 64; i++)
-		if (set >> i & 1)
-			one_call(c, &probes[i]);
+	while (from < to)
+		one_call(c, &probes[from++]);
 	return true;
 }
 

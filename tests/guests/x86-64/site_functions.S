@@ -67,13 +67,14 @@ FUNCTION(probe_literal):
 literal:
 	.quad	give_one
 
-/* Many at once, wherever they come to lie: every fifth crosses a word of 16 bytes. */
-	.irp	t, 0, 1, 2, 3
+/* Many at once, wherever they come to lie: each is eleven bytes behind the last. Not in the table, which CPL0
+ * takes seconds to write where it is emulated. */
+	.irp	t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23
 	.irp	u, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 	.globl	probe_many\t\u
 probe_many\t\u:
 	movl	$1, %eax
-	VPATCH_SITE(many\t\u)
+	VPATCH_NOP
 	ret
 	.endr
 	.endr

@@ -45,9 +45,11 @@ VPATCH_FUNCTION(probe_function);
 		.new = 2, .discipline = discipline_, .kind = PROBE_##kind_, .len = len_,       \
 		__VA_ARGS__                                                                    \
 	}
-#define MANY(n, payload, kind) PROBE("many" #n, probe_many##n, payload, LIVE | PROBE_ALIKE, kind, 5)
-#define PAIR(t, a, b)          MANY(t##a, pay_two, CALL), MANY(t##b, pay_two, JUMP)
-#define TEN(t)                 PAIR(t, 0, 1), PAIR(t, 2, 3), PAIR(t, 4, 5), PAIR(t, 6, 7), PAIR(t, 8, 9)
+#define MANY(n, payload, kind)                                                \
+	PROBE("many" #n, probe_many##n, payload, LIVE | PROBE_ALIKE, kind, 5, \
+	      .site = ADDRESS(probe_many##n) + 5)
+#define PAIR(t, a, b) MANY(t##a, pay_two, CALL), MANY(t##b, pay_two, JUMP)
+#define TEN(t)        PAIR(t, 0, 1), PAIR(t, 2, 3), PAIR(t, 4, 5), PAIR(t, 6, 7), PAIR(t, 8, 9)
 #define DECLARE(t)                                                                 \
 	extern char probe_many##t##0 [], probe_many##t##1 [], probe_many##t##2 [], \
 		probe_many##t##3 [], probe_many##t##4 [], probe_many##t##5 [],     \
@@ -56,8 +58,30 @@ DECLARE(0);
 DECLARE(1);
 DECLARE(2);
 DECLARE(3);
+DECLARE(4);
+DECLARE(5);
+DECLARE(6);
+DECLARE(7);
+DECLARE(8);
+DECLARE(9);
+DECLARE(10);
+DECLARE(11);
+DECLARE(12);
+DECLARE(13);
+DECLARE(14);
+DECLARE(15);
+DECLARE(16);
+DECLARE(17);
+DECLARE(18);
+DECLARE(19);
+DECLARE(20);
+DECLARE(21);
+DECLARE(22);
+DECLARE(23);
 
 struct probe probes[] = {
+	PROBE("literal", probe_literal, pay_two, BIT(STOP) | BIT(LITERAL), LITERAL, 8,
+	      .site = ADDRESS(literal), .literal = ADDRESS(literal)),
 	PROBE("call", probe_call, pay_call, LIVE, CALL, 5),
 	PROBE("goto", probe_goto, pay_goto, LIVE, JUMP, 5),
 	PROBE("probe_function", probe_function, pay_entry, LIVE, CALL, 5),
@@ -68,11 +92,29 @@ struct probe probes[] = {
 	PROBE("page_jump", probe_page_jump, pay_two, LIVE, JUMP, 5),
 	PROBE("rests", probe_rests, pay_two, LIVE, CALL, 5),
 	PROBE("jumps", probe_jumps, pay_two, LIVE, JUMP, 5),
-	PROBE("literal", probe_literal, pay_two, BIT(STOP) | BIT(LITERAL), LITERAL, 8,
-	      .site = ADDRESS(literal), .literal = ADDRESS(literal)),
 	TEN(0),
 	TEN(1),
 	TEN(2),
 	TEN(3),
+	TEN(4),
+	TEN(5),
+	TEN(6),
+	TEN(7),
+	TEN(8),
+	TEN(9),
+	TEN(10),
+	TEN(11),
+	TEN(12),
+	TEN(13),
+	TEN(14),
+	TEN(15),
+	TEN(16),
+	TEN(17),
+	TEN(18),
+	TEN(19),
+	TEN(20),
+	TEN(21),
+	TEN(22),
+	TEN(23),
 };
 const unsigned n_probes = sizeof(probes) / sizeof(probes[0]);
