@@ -95,6 +95,9 @@ static int new_text(struct job *j)
 	case PROBE_BYTES:
 		r = siteguest_read(&j->r->g, j->p->payload, buf, j->len);
 		break;
+	case PROBE_ENTRY:
+		r = siteguest_read(&j->r->g, j->p->to, buf, j->len);
+		break;
 	case PROBE_LITERAL:
 		break;
 	default:
@@ -108,7 +111,7 @@ static int literals(struct job *j)
 	uint8_t buf[8];
 	int r;
 
-	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH)
+	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH && j->p->kind != PROBE_ENTRY)
 		return VP_OK;
 	r = siteguest_gpa(&j->r->g, j->p->literal, &j->literal);
 	if (r == VP_OK)
@@ -411,7 +414,7 @@ static bool bad_program(struct run *r, const struct sitebad *b, unsigned *n, uns
 		}
 		j.bad = b;
 		a = ask(&j, true);
-		if (!wanted(r, j.p) || !sitebad_fits(b, r->opts.arch, &a))
+		if (!wanted(r, j.p) || !sitebad_fits(b, r->opts.arch, j.p->name, &a))
 			continue;
 		fits++;
 		*seen += bad(&j, i);
@@ -455,7 +458,7 @@ static int list(struct run *r)
 		for (unsigned b = 0; sitebad_at(b) && describe(&j, r, i) == VP_OK; b++) {
 			struct arch_poke_ask a = ask(&j, true);
 
-			if (sitebad_fits(sitebad_at(b), r->opts.arch, &a))
+			if (sitebad_fits(sitebad_at(b), r->opts.arch, p->name, &a))
 				printf(" !%s", sitebad_at(b)->name);
 		}
 		printf("\n");
