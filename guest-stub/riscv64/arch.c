@@ -43,22 +43,22 @@ static bool nops(uintptr_t at, uintptr_t len)
 	return at == end;
 }
 
-/* With a line of nops ahead of it A, else the pair. */
+/* Where the compiler left a line of nops ahead of it A, else the pair. */
 bool vpatch_arch_entry(uintptr_t at, bool literal, struct vp_site *ret)
 {
-	bool room = literal && nops(at, VPATCH_LINE) && nops(at + VPATCH_LINE, ENTRY);
+	bool room = nops(at, VPATCH_LINE) && nops(at + VPATCH_LINE, ENTRY);
 	uint64_t off;
 
 	if (room)
 		at += VPATCH_LINE;
-	if (!nops(at, ENTRY) || (room && at % VPATCH_LINE != 0))
+	if (!nops(at, ENTRY) || (room && literal && at % VPATCH_LINE != 0))
 		return false;
 	ret->at = vp_gva(at);
 	ret->len = ENTRY;
 	put(at, NOP);
 	put(at + 4, NOP);
 	ret->sequence = VP_SEQ_RISCV_PAIR;
-	if (!room)
+	if (!room || !literal)
 		return true;
 	/* JALR adds a signed lower part: what it completes is rounded. */
 	off = (uint64_t)(uintptr_t)vpatch_riscv64_dispatch - at + 0x800;

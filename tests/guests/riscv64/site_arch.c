@@ -54,7 +54,7 @@ bool arch_start(unsigned cpu)
 {
 	register uint64_t a0 __asm__("a0") = cpu <= boot_hart ? cpu - 1 : cpu;
 	register uint64_t a1 __asm__("a1") = (uintptr_t)secondary - phys_offset;
-	register uint64_t a2 __asm__("a2") = cpu;
+	register uint64_t a2 __asm__("a2") = 0;
 	register uint64_t a6 __asm__("a6") = 0;
 	register uint64_t a7 __asm__("a7") = SBI_HSM;
 

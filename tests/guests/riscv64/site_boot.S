@@ -17,13 +17,25 @@
 	.globl	_start
 _start:
 	la	t0, boot_hart		/* translation is off: pc-relative is physical */
+	addi	t1, t0, 8
+	li	t2, 1
+	amoswap.w.aq t2, t2, (t1)
+	bnez	t2, secondary
 	sd	a0, 0(t0)
 	li	s1, 0
 	j	common
+/*
+ * The hart gives the number (arch_start has the same sum), not what hart_start was given: OpenSBI stores that
+ * a hart is to start before it stores where (sbi_hsm_hart_start), and one that was not waiting yet then
+ * comes to the first one's place with the first one's argument.
+ */
 	.balign	4
 	.globl	secondary
 secondary:
-	mv	s1, a1			/* what hart_start was given: its number */
+	la	t0, boot_hart
+	ld	t0, 0(t0)
+	sltu	t1, a0, t0
+	add	s1, a0, t1
 common:
 	csrw	sie, zero
 	la	s2, phys_offset
@@ -150,7 +162,7 @@ kernel_l1:
 	.globl	kernel_l1
 	.globl	boot_hart
 boot_hart:
-	.quad	0
+	.quad	0, 0			/* and whether there is one */
 
 	.bss
 	.balign	16
