@@ -49,6 +49,9 @@ for arch in ${ARCHES:-amd64 arm64}; do
     row "linux/$arch/${t#row_}" 600 "$f" "$arch"
   done
 done
+for arch in arm64 riscv64 thumb2 ppc64le x86-64; do
+  row "sites/$arch" 600 tests/rows/sites.sh "$arch"
+done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
   row_root "guests/${t#row_}" 600 "$f"
