@@ -114,7 +114,7 @@ static void sort(struct vp_site *at, uint32_t n)
 	}
 }
 
-/* One a place, under its name, and with what rests there. */
+/* One a place, as the compiler's section has it but under its name, and with what rests there. */
 static void finish(struct sites *s)
 {
 	uint32_t n = 0;
@@ -123,8 +123,8 @@ static void finish(struct sites *s)
 		struct vp_site *site = &s->at[n];
 
 		if (n > 0 && s->at[n - 1].at.v == s->at[i].at.v && !s->at[i].name) {
-			site[-1].literal = s->at[i].literal;
-			site[-1].dispatcher = s->at[i].dispatcher;
+			s->at[i].name = site[-1].name;
+			site[-1] = s->at[i];
 			continue;
 		}
 		*site = s->at[i];

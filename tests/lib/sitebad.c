@@ -42,6 +42,11 @@ static const struct sitebad list[] = {
 	 .arch = ARCH_RISCV64,
 	 .len = 8,
 	 .step = {{0, 8, NEW, ALL}}},
+	{.name = "direct-in-t0",
+	 .words = "the right program, to users that leave the direct caller's address in t0",
+	 .arch = ARCH_RISCV64,
+	 .probe = "users_t0",
+	 .of = VP_DISCIPLINE_LITERAL},
 	/* nops and stp; mov; bl; ldp */
 	{.name = "four-in-one-go",
 	 .words = "four instructions change under stop, and a vCPU may stand between them",
@@ -155,12 +160,14 @@ int sitebad_make(const struct sitebad *b, const struct arch_ops *ops,
 	return b->of ? less(b, ops, ask, ret) : own(b, ops, ask, ret);
 }
 
-bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops,
+bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops, const char *probe,
 		  const struct arch_poke_ask *ask)
 {
 	struct arch_poke p;
 
-	if ((b->arch != ARCH_COUNT && b->arch != ops->id) || (b->len && b->len != ask->len) ||
+	if ((b->arch != ARCH_COUNT && b->arch != ops->id) ||
+	    (b->probe && strcmp(b->probe, probe) != 0) ||
+	    (b->len && (b->len != ask->len || ask->literal.v)) ||
 	    (b->across && ask->at.v % WORD + ask->len <= WORD))
 		return false;
 	return sitebad_make(b, ops, ask, &p) == VP_OK;

@@ -21,7 +21,8 @@ struct sitebad {
 	const char *name;
 	const char *words; /* what is wrong */
 	enum arch_id arch; /* ARCH_COUNT: every one */
-	unsigned len;      /* of the site; 0: any */
+	const char *probe; /* what the edit leads to is wrong, of this one alone; NULL: any */
+	unsigned len;      /* of the site, which has no literal; 0: any */
 	bool across;       /* a site that straddles a word */
 	bool held;         /* every vCPU is held meanwhile, wherever it stands */
 	bool native;       /* what tears it is a real CPU: by its name alone */
@@ -41,7 +42,7 @@ struct sitebad {
 const struct sitebad *sitebad_at(unsigned i);
 
 /* Whether it is about such a site; old and new of the ask may have SITEBAD_SITE_MAX bytes. */
-bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops,
+bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops, const char *probe,
 		  const struct arch_poke_ask *ask);
 int sitebad_make(const struct sitebad *b, const struct arch_ops *ops,
 		 const struct arch_poke_ask *ask, struct arch_poke *ret) VP_MUST_USE;

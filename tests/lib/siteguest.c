@@ -31,7 +31,7 @@ static const struct {
 } machines[ARCH_COUNT] = {
 	[ARCH_X86_64] = {VM_MICROVM_TCG, "-kernel", false, {NULL}},
 	[ARCH_ARM64] = {VM_ARM64_TCG, "-kernel", false, {NULL}},
-	[ARCH_RISCV64] = {VM_RISCV64_TCG, "-kernel", false, {"-bios", "none"}},
+	[ARCH_RISCV64] = {VM_RISCV64_TCG, "-kernel", false, {NULL}}, /* above QEMU's SBI */
 	[ARCH_PPC64LE] = {VM_PPC64LE_TCG, "-bios", true, {NULL}},
 	[ARCH_THUMB2] = {VM_THUMB2_TCG, "-kernel", false, {NULL}},
 };

@@ -33,6 +33,9 @@ static int new_text(struct sitejob *j)
 	case PROBE_BYTES:
 		r = siteguest_read(j->g, j->p->payload, buf, j->len);
 		break;
+	case PROBE_ENTRY:
+		r = siteguest_read(j->g, j->p->to, buf, j->len);
+		break;
 	case PROBE_LITERAL:
 		break;
 	default:
@@ -46,7 +49,8 @@ static int literals(struct sitejob *j)
 	uint8_t buf[8];
 	int r;
 
-	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH)
+	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH &&
+	    j->p->kind != PROBE_ENTRY)
 		return VP_OK;
 	r = siteguest_gpa(j->g, j->p->literal, &j->literal);
 	if (r == VP_OK)

@@ -300,7 +300,7 @@ static bool bad_program(struct run *r, const struct sitebad *b, unsigned *n, uns
 		}
 		j.s.bad = b;
 		a = sitejob_ask(&j.s, true);
-		if (!wanted(r, j.s.p) || !sitebad_fits(b, r->opts.arch, &a))
+		if (!wanted(r, j.s.p) || !sitebad_fits(b, r->opts.arch, j.s.p->name, &a))
 			continue;
 		fits++;
 		*seen += bad(&j, i);
@@ -345,7 +345,7 @@ static int list(struct run *r)
 		for (unsigned b = 0; sitebad_at(b) && describe(&j, r, i) == VP_OK; b++) {
 			struct arch_poke_ask a = sitejob_ask(&j.s, true);
 
-			if (sitebad_fits(sitebad_at(b), r->opts.arch, &a))
+			if (sitebad_fits(sitebad_at(b), r->opts.arch, p->name, &a))
 				printf(" !%s", sitebad_at(b)->name);
 		}
 		printf("\n");

@@ -69,6 +69,7 @@ struct ctl {
 #define PROBE_LITERAL 3 /* nothing: the literal becomes payload */
 #define PROBE_BOTH    4 /* a call of the dispatcher `to`, and the literal becomes payload */
 #define PROBE_BYTES   5 /* the len bytes at payload */
+#define PROBE_ENTRY   6 /* the len bytes at `to`, and the literal becomes payload */
 
 /* In probe.discipline, above the mask */
 #define PROBE_BY_HAND (1ull << 32) /* outside the architecture's list: named by hand */
@@ -85,8 +86,8 @@ struct probe {
 	uint64_t site;       /* address of the first byte that changes; there once the magic is */
 	uint64_t len;
 	uint64_t kind;
-	uint64_t literal; /* of kinds 3 and 4: its address; of 3 the same as site */
-	uint64_t to;      /* of kind 4 */
+	uint64_t literal; /* of kinds 3, 4 and 6: its address; of 3 the same as site */
+	uint64_t to;      /* of kinds 4 and 6 */
 };
 
 _Static_assert(sizeof(struct ctl_cpu) == 128 && sizeof(struct probe) == 128, "layout");
