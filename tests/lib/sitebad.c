@@ -58,6 +58,18 @@ static const struct sitebad list[] = {
 		  {4, 4, NEW, NONE},
 		  {8, 8, NEW, DATA},
 		  {0, 4, NEW, ALL}}},
+	/* nop; nop and mflr r0; bl */
+	{.name = "entry-in-one-go",
+	 .words = "both words of an entry change under stop, and a vCPU may stand between them",
+	 .arch = ARCH_PPC64LE,
+	 .len = 8,
+	 .held = true,
+	 .step = {{0, 8, NEW, ALL}}},
+	{.name = "entry-call-first",
+	 .words = "both words of an entry change, the call ahead of what it needs",
+	 .arch = ARCH_PPC64LE,
+	 .len = 8,
+	 .step = {{4, 4, NEW, ALL}, {0, 4, NEW, ALL}}},
 	{.name = "store-across",
 	 .words = "a wide instruction that straddles a word changes by one store",
 	 .arch = ARCH_THUMB2,
@@ -154,7 +166,8 @@ bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops,
 {
 	struct arch_poke p;
 
-	if ((b->arch != ARCH_COUNT && b->arch != ops->id) || (b->len && b->len != ask->len) ||
+	if ((b->arch != ARCH_COUNT && b->arch != ops->id) ||
+	    (b->len && (b->len != ask->len || ask->literal.v)) ||
 	    (b->across && ask->at.v % WORD + ask->len <= WORD))
 		return false;
 	return sitebad_make(b, ops, ask, &p) == VP_OK;

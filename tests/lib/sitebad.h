@@ -21,7 +21,7 @@ struct sitebad {
 	const char *name;
 	const char *words; /* what is wrong */
 	enum arch_id arch; /* ARCH_COUNT: every one */
-	unsigned len;      /* of the site; 0: any */
+	unsigned len;      /* of the site, which has no literal; 0: any */
 	bool across;       /* a site that straddles a word */
 	bool held;         /* every vCPU is held meanwhile, wherever it stands */
 	bool no_reread;    /* goes wrong with a handler that does not read the site again */
