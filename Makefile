@@ -252,6 +252,11 @@ $(O)/tests/guests/$(1)/sites.elf: $(call stub_objs,$(1),$(wildcard tests/guests/
 -include $(patsubst %.o,%.d,$(call stub_objs,$(1),$(STUB_SRCS) $(wildcard guest-stub/$(1)/*.[cS] tests/guests/sites/*.c tests/guests/$(1)/site_*.[cS])))
 endef
 $(foreach a,$(STUB_ARCHES),$(eval $(call stub_rules,$(a))))
+# Firmware is an image without headers.
+SITE_BINS := $(patsubst %.elf,%.bin,$(filter $(O)/tests/guests/ppc64le/%,$(SITE_GUESTS)))
+units tools: $(SITE_BINS)
+$(O)/tests/guests/ppc64le/sites.bin: $(O)/tests/guests/ppc64le/sites.elf
+	$(Q)$(patsubst %gcc,%objcopy,$(firstword $(STUB_ppc64le))) -O binary $< $@
 
 # Fuzzers are built whole by clang, library and all, so that coverage guides them.
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all

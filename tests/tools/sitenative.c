@@ -76,7 +76,7 @@ static int add(struct run *r, unsigned probe)
 	j->discipline = VP_DISCIPLINE_TRAP;
 	j->bad = r->bad;
 	a = sitejob_ask(j, true);
-	if (r->bad && !sitebad_fits(r->bad, r->opts.arch, s->p->name, &a))
+	if (r->bad && !sitebad_fits(r->bad, r->opts.arch, j->p->name, &a))
 		return diag_set(&r->diag, VP_E_USAGE, "%s: not such a site", j->p->name);
 	/* One behind the other: they are a round. */
 	if (r->n == 0)
