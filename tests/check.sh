@@ -16,11 +16,6 @@ row build 600 make -j"$jobs" all units tools vmm O="$O"
 for arch in ${ARCHES:-amd64 arm64}; do
   row "fetch/$arch" 600 tests/linux/fetch.sh "$arch"
 done
-# The stub for kernels that no row boots; those of the rows below are built there.
-for at in 'amd64 trixie' 'arm64 trixie' 'riscv64 trixie' 'riscv64 sid'; do
-  # shellcheck disable=SC2086
-  row "stub/${at/ /-}" 600 tests/linux/stub.sh $at
-done
 row lint 120 tests/lint.sh
 row freestanding 120 tests/rows/freestanding.sh
 for arch in arm64 riscv64; do
@@ -58,13 +53,6 @@ done
 for arch in arm64 riscv64 thumb2 ppc64le x86-64; do
   row "sites/$arch" 600 tests/rows/sites.sh "$arch"
 done
-# Kernels of other architectures and later suites; ARCHES does not choose among these, ROWS does.
-for key in arm64/sid riscv64/trixie riscv64/sid ppc64el/trixie ppc64el/sid; do
-  row "fetch/$key" 600 tests/linux/fetch.sh "${key%/*}" "${key#*/}"
-  row "kernels/$key" 300 tests/linux/kernels.sh "${key%/*}" "${key#*/}"
-done
-row kernels/arm64/bookworm 300 tests/linux/kernels.sh arm64 bookworm
-row kernels/amd64/bookworm 300 tests/linux/kernels.sh amd64 bookworm
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
   row_root "guests/${t#row_}" 600 "$f"
