@@ -74,22 +74,20 @@
 #define VPATCH_STRING_(...) #__VA_ARGS__
 #define VPATCH_STRING(...)  VPATCH_STRING_(__VA_ARGS__)
 
-/* Operands of an asm that may become a call: what makes it one that has all that its function's calls
- * have. */
+/* The inputs, with their colon, of an asm that may become a call: what gives it all that a call of the
+ * function's has. */
 #ifndef VPATCH_CALL_IN
-#define VPATCH_CALL_IN
+#define VPATCH_CALL_IN :
 #endif
 
 /* Statements. What the site may become is a call of void f(void), so everything that a call may spoil
  * counts as spoiled; a red zone below the stack pointer would be too, and is the build's to forbid. */
 #define VPATCH_SITE(name)                                                           \
 	__asm__ volatile(VPATCH_STRING(VPATCH_TEXT(#name, VPATCH_NOP, VP_SITE_NOP)) \
-			 :                                                          \
 			 : VPATCH_CALL_IN                                           \
 			 : VPATCH_CLOBBERS, VPATCH_CLOBBERS_VALUE)
 #define VPATCH_SITE_CALL_OF(name, f)                                                     \
 	__asm__ volatile(VPATCH_STRING(VPATCH_TEXT(#name, VPATCH_CALL(f), VP_SITE_CALL)) \
-			 :                                                               \
 			 : VPATCH_CALL_IN                                                \
 			 : VPATCH_CLOBBERS, VPATCH_CLOBBERS_VALUE)
 /* An expression: v, or what uintptr_t f(uintptr_t v) makes of it. */
@@ -97,8 +95,7 @@
 	({                                                                                  \
 		VPATCH_VALUE(v);                                                            \
 		__asm__ volatile(VPATCH_STRING(VPATCH_TEXT(#name, VPATCH_NOP, VP_SITE_NOP)) \
-				 : VPATCH_VALUE_OUT                                         \
-				 : VPATCH_CALL_IN                                           \
+				 : VPATCH_VALUE_OUT VPATCH_CALL_IN                          \
 				 : VPATCH_CLOBBERS);                                        \
 		vpatch_value;                                                               \
 	})

@@ -56,10 +56,10 @@
  * A function that calls nobody makes no frame, and keeps its return address where whoever it calls puts
  * his (ELFv2, 2.2.2.1). Who asks for the frame's address has one.
  */
-#define VPATCH_CALL_IN        "r"(__builtin_frame_address(0))
+#define VPATCH_CALL_IN        : "r"(__builtin_frame_address(0))
 /* Argument and result are the same register. */
-#define VPATCH_VALUE(v)       register uintptr_t vpatch_value __asm__("r3") = (v)
-#define VPATCH_VALUE_OUT      "+r"(vpatch_value)
+#define VPATCH_VALUE(v)  register uintptr_t vpatch_value __asm__("r3") = (v)
+#define VPATCH_VALUE_OUT "+r"(vpatch_value)
 
 /*
  * Loads the literal eight bytes ahead of the function whose entry called it, and goes on there as if

@@ -3,12 +3,13 @@
 
 #include <string.h>
 
-#define WORD 4u
+#define LINE 64u
 
 #define ALL  ARCH_SYNC_ALL
 #define DATA ARCH_SYNC_DATA
 #define NONE ARCH_SYNC_NONE
 #define NEW  SITEBAD_NEW
+#define OLD  SITEBAD_OLD
 
 static const struct sitebad list[] = {
 	{.name = "not-stored",
@@ -76,11 +77,19 @@ static const struct sitebad list[] = {
 	 .len = 8,
 	 .step = {{4, 4, NEW, ALL}, {0, 4, NEW, ALL}}},
 	{.name = "store-across",
-	 .words = "a wide instruction that straddles a word changes by one store",
+	 .words = "a wide instruction that straddles a line changes by one store",
 	 .arch = ARCH_THUMB2,
 	 .len = 4,
 	 .across = true,
-	 .step = {{0, 4, NEW, ALL}}},
+	 /* TCG fetches it once behind each store, and misses one that it is made in the middle of;
+	  * so many come soon, and the last when that has passed. */
+	 .step = {{0, 4, NEW, NONE},
+		  {0, 4, OLD, NONE},
+		  {0, 4, NEW, NONE},
+		  {0, 4, OLD, NONE},
+		  {0, 4, NEW, NONE},
+		  {0, 4, OLD, ALL},
+		  {0, 4, NEW, ALL}}},
 	{.name = "two-halves",
 	 .words = "a wide instruction changes half by half, with nothing over it",
 	 .arch = ARCH_THUMB2,
@@ -161,7 +170,11 @@ static int own(const struct sitebad *b, const struct arch_ops *ops, const struct
 					     .sync = b->step[i].sync,
 					     .off = b->step[i].off,
 					     .len = b->step[i].len};
-		memcpy(s->bytes, branch ? over : ask->new + s->off, s->len);
+		memcpy(s->bytes,
+		       branch                           ? over
+		       : b->step[i].from == SITEBAD_OLD ? ask->old + s->off
+							: ask->new + s->off,
+		       s->len);
 	}
 	return VP_OK;
 }
@@ -180,7 +193,7 @@ bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops, const cha
 	if ((b->arch != ARCH_COUNT && b->arch != ops->id) ||
 	    (b->probe && strcmp(b->probe, probe) != 0) ||
 	    (b->len && (b->len != ask->len || ask->literal.v)) ||
-	    (b->across && ask->at.v % WORD + ask->len <= WORD))
+	    (b->across && ask->at.v % LINE + ask->len <= LINE))
 		return false;
 	return sitebad_make(b, ops, ask, &p) == VP_OK;
 }

@@ -10,10 +10,11 @@
 
 #define SITEBAD_SITE_MAX \
 	16 /* bytes: more than an edit may have, which is what is wrong with some */
-#define SITEBAD_STEPS 4
+#define SITEBAD_STEPS 8
 
 enum sitebad_from {
 	SITEBAD_NEW,
+	SITEBAD_OLD,
 	SITEBAD_OVER, /* a branch over the whole site */
 };
 
@@ -23,7 +24,7 @@ struct sitebad {
 	enum arch_id arch; /* ARCH_COUNT: every one */
 	const char *probe; /* what the edit leads to is wrong, of this one alone; NULL: any */
 	unsigned len;      /* of the site, which has no literal; 0: any */
-	bool across;       /* a site that straddles a word */
+	bool across;       /* a site that straddles a line of 64 bytes */
 	bool held;         /* every vCPU is held meanwhile, wherever it stands */
 	bool native;       /* what tears it is a real CPU: by its name alone */
 	bool no_reread;    /* goes wrong with a handler that does not read the site again */
