@@ -393,13 +393,26 @@ static int read_table(struct siteguest *g, uint64_t at, struct diag *diag)
 	return r;
 }
 
+/* While firmware runs, memory slots come and go; and a vCPU may not have run yet. */
+static int open_kvm(struct siteguest *g, struct diag *diag)
+{
+	uint64_t deadline = clock_in(BOOT_NS);
+	int r;
+
+	do
+		r = drv_kvm_open_pid("guest", g->vm.pid, diag, &g->t);
+	while (r < 0 && r != VP_E_PERM && r != VP_E_UNSUPPORTED && clock_left(deadline) > 0 &&
+	       usleep(10000) == 0);
+	return r;
+}
+
 static int open_target(struct siteguest *g, struct diag *diag)
 {
 	const struct qtest_wait wait = {synced, g};
 
 	switch (g->opts.way) {
 	case SITEGUEST_KVM:
-		return drv_kvm_open_pid("guest", g->vm.pid, diag, &g->t);
+		return open_kvm(g, diag);
 	case SITEGUEST_OWN:
 		return g->opts.open(g, diag, &g->t);
 	default:

@@ -3,14 +3,14 @@
  * Toggles the sites of the x86-64 site guest while native CPUs run them:
  *
  *	sitenative inproc|kvm IMAGE [--toggles N] [--seconds S] [--cpus N] [--probe NAME]
- *		[--sites N] [--bad NAME] [--early]
+ *		[--sites N] [--least N] [--bad NAME] [--early]
  *
  * inproc: this process is the VMM (tests/vmm) and libvpatch is in it; kvm: QEMU is, and driver kvm comes
  * from outside. Every site that a breakpoint may stand over, or the one of --probe, changes in lockstep, as
  * in one change of many sites; a toggle is one site's change, and every CPU goes round all of them. Each
  * time every call that began behind the change has to give the new result, of every site. --bad: programs
  * of tests/lib/sitebad.h, and exit 0 says that they were seen to be wrong. Exit 0 otherwise: nothing
- * impossible was seen in N toggles, or those of S seconds. 2: usage; 77: what is missing.
+ * impossible was seen in N toggles, or those of S seconds, and these were not less than --least. 2: usage; 77: what is missing.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -27,13 +27,14 @@
 
 #define SECOND CLOCK_NS_PER_SEC
 #define SYNC   (30 * SECOND)
+#define LINGER (5 * SECOND)
 
 struct run {
 	struct siteguest_opts opts;
 	const char *how, *probe;
 	const struct sitebad *bad;
 	bool early;
-	unsigned toggles, seconds, sites;
+	unsigned toggles, seconds, least, sites;
 	struct siteguest g;
 	struct vmm vmm;
 	struct sitejob job[SITEGUEST_PROBES];
@@ -100,8 +101,19 @@ static int collect(struct run *r)
 	return err;
 }
 
+/* A trap stands until whoever met it has gone on, or cannot. */
+static int linger(void *ctx, size_t i)
+{
+	struct run *r = ctx;
+
+	if (i == 0)
+		(void)!siteguest_rounds(&r->g, 2, clock_in(LINGER), &r->diag);
+	return VP_OK;
+}
+
 static int toggle(struct run *r, bool on)
 {
+	const struct eng_poke_watch watch = {linger, r};
 	struct siteguest *g = &r->g;
 	struct eng_poke poke[SITEGUEST_PROBES];
 	int err = siteguest_expect(g, CTL_EITHER);
@@ -110,7 +122,8 @@ static int toggle(struct run *r, bool on)
 		poke[i] = sitejob_poke(&r->job[i], on,
 				       vp_gpa(g->record.v + (uint64_t)i * VP_TRAP_RECORD));
 	if (err == VP_OK)
-		err = eng_poke_run(g->l, poke, r->n, NULL, clock_in(SYNC), &r->diag, NULL);
+		err = eng_poke_run(g->l, poke, r->n, r->bad ? &watch : NULL, clock_in(SYNC),
+				   &r->diag, NULL);
 	if (err == VP_OK)
 		err = siteguest_expect(g, on ? CTL_NEW : CTL_OLD);
 	if (err == VP_OK)
@@ -179,6 +192,10 @@ static bool judge(struct run *r, int err, unsigned done, uint64_t ns)
 		fprintf(stderr, "sitenative: no handler had to look at the site again\n");
 		return false;
 	}
+	if (!r->bad && done < r->least && err == VP_OK) {
+		fprintf(stderr, "sitenative: fewer than %u toggles\n", r->least);
+		return false;
+	}
 	return r->bad ? seen : err == VP_OK;
 }
 
@@ -209,6 +226,7 @@ static bool parse(struct run *r, int argc, char **argv)
 		{"sites", required_argument, NULL, 'n'},
 		{"cpus", required_argument, NULL, 'c'},
 		{"probe", required_argument, NULL, 'p'},
+		{"least", required_argument, NULL, 'l'},
 		{"bad", required_argument, NULL, 'b'},
 		{"early", no_argument, NULL, 'e'},
 		{NULL, 0, NULL, 0},
@@ -223,6 +241,8 @@ static bool parse(struct run *r, int argc, char **argv)
 			ok = number(optarg, &r->seconds);
 		else if (c == 'c')
 			ok = number(optarg, &r->opts.cpus) && r->opts.cpus <= CTL_CPUS_MAX;
+		else if (c == 'l')
+			ok = number(optarg, &r->least);
 		else if (c == 'n')
 			ok = number(optarg, &r->sites);
 		else if (c == 'p')
@@ -254,8 +274,9 @@ int main(int argc, char **argv)
 	int err;
 
 	if (!parse(&r, argc, argv)) {
-		fprintf(stderr, "usage: sitenative inproc|kvm IMAGE [--toggles N] [--seconds S] "
-				"[--cpus N] [--probe NAME] [--sites N] [--bad NAME] [--early]\n");
+		fprintf(stderr,
+			"usage: sitenative inproc|kvm IMAGE [--toggles N] [--seconds S] "
+			"[--cpus N] [--probe NAME] [--sites N] [--least N] [--bad NAME] [--early]\n");
 		return 2;
 	}
 	r.opts.arch = arch_get(ARCH_X86_64);
