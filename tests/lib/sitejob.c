@@ -49,8 +49,7 @@ static int literals(struct sitejob *j)
 	uint8_t buf[8];
 	int r;
 
-	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH &&
-	    j->p->kind != PROBE_ENTRY)
+	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH && j->p->kind != PROBE_ENTRY)
 		return VP_OK;
 	r = siteguest_gpa(j->g, j->p->literal, &j->literal);
 	if (r == VP_OK)

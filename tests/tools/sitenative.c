@@ -113,7 +113,7 @@ static int linger(void *ctx, size_t i)
 
 static int toggle(struct run *r, bool on)
 {
-	const struct eng_poke_watch watch = {linger, r};
+	const struct eng_poke_watch watch = {.event = linger, .ctx = r};
 	struct siteguest *g = &r->g;
 	struct eng_poke poke[SITEGUEST_PROBES];
 	int err = siteguest_expect(g, CTL_EITHER);
