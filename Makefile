@@ -171,7 +171,13 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(TESTLIB) $(LIB)
 tools: $(TOOLS) $(BENCHES)
 $(O)/tests/tools/%: $(O)/tests/tools/%.o $(TESTLIB) $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+	$(Q)$(CC) $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) -lpthread
+
+# It is a VMM itself.
+NATIVE_VMM := $(call obj,tests/vmm/vmm.c tests/vmm/elf.c)
+$(O)/tests/tools/sitenative.o: BASE_CFLAGS += -I$(O)/include
+$(O)/tests/tools/sitenative.o: | $(HEADERS)
+$(O)/tests/tools/sitenative: $(NATIVE_VMM)
 
 # What is measured, and a program that has nothing of ours in it to measure it against.
 $(O)/tests/bench/window: $(call obj,$(filter-out tests/bench/floor.c,$(BENCH_SRCS))) $(TESTLIB) $(LIB)

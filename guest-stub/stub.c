@@ -264,9 +264,13 @@ static uintptr_t ld_address(const uint8_t *p)
 /* False: the host was writing it. */
 static bool look(const uint8_t *rec, uintptr_t pc, struct vpatch_trap *ret)
 {
-	uint32_t seq = ld32(rec + VP_TRAP_OFF_SEQ), kind;
+	uint32_t seq, kind;
 	uintptr_t next, target;
 
+	/* Most are another's, in whatever state. */
+	if (ld_address(rec + VP_TRAP_OFF_AT) != pc)
+		return true;
+	seq = ld32(rec + VP_TRAP_OFF_SEQ);
 	if (seq & 1)
 		return false;
 	if (ld_address(rec + VP_TRAP_OFF_AT) != pc)

@@ -69,10 +69,16 @@ static const struct sitebad list[] = {
 	 .arch = ARCH_THUMB2,
 	 .len = 4,
 	 .step = {{0, 2, NEW, ALL}, {2, 2, NEW, ALL}}},
+	{.name = "x86-two-stores",
+	 .words = "five bytes change by two stores without a breakpoint over the first",
+	 .arch = ARCH_X86_64,
+	 .len = 5,
+	 .step = {{1, 4, NEW, ALL}, {0, 1, NEW, ALL}}},
 	{.name = "x86-5-bytes",
 	 .words = "five bytes change without a breakpoint over the first",
 	 .arch = ARCH_X86_64,
 	 .len = 5,
+	 .native = true,
 	 .step = {{0, 5, NEW, ALL}}},
 };
 

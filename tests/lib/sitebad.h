@@ -24,6 +24,7 @@ struct sitebad {
 	unsigned len;      /* of the site; 0: any */
 	bool across;       /* a site that straddles a word */
 	bool held;         /* every vCPU is held meanwhile, wherever it stands */
+	bool native;       /* what tears it is a real CPU: by its name alone */
 	bool no_reread;    /* goes wrong with a handler that does not read the site again */
 	/* the program of this discipline, less: */
 	enum vp_discipline of; /* 0: the steps below */

@@ -15,6 +15,7 @@
 #include "protocol/sites.h"
 #include "tests/lib/qtest.h"
 #include "vmm-agent/base/clock.h"
+#include "vmm-agent/drv/kvm.h"
 
 #define SECOND   CLOCK_NS_PER_SEC
 #define PATIENCE (10 * SECOND)
@@ -35,9 +36,14 @@ static const struct {
 	[ARCH_THUMB2] = {VM_THUMB2_TCG, "-kernel", false, {NULL}},
 };
 
-const char *siteguest_missing(const struct arch_ops *arch)
+static enum vm_kind machine(const struct arch_ops *arch, enum siteguest_way way)
 {
-	return vm_missing(machines[arch->id].vm);
+	return way == SITEGUEST_QTEST ? machines[arch->id].vm : VM_MICROVM_KVM;
+}
+
+const char *siteguest_missing(const struct arch_ops *arch, enum siteguest_way way)
+{
+	return vm_missing(machine(arch, way));
 }
 
 /* --- the image --------------------------------------------------------------------------------- */
@@ -222,7 +228,7 @@ static int synced(void *ctx, uint64_t deadline, struct diag *diag)
 	return siteguest_rounds(g, 2, clock_in(g->opts.patience), diag);
 }
 
-int siteguest_choose(struct siteguest *g, unsigned probe, struct diag *diag)
+static int choose(struct siteguest *g, uint64_t probe, struct diag *diag)
 {
 	int r = siteguest_expect(g, CTL_EITHER);
 
@@ -233,6 +239,20 @@ int siteguest_choose(struct siteguest *g, unsigned probe, struct diag *diag)
 	if (r == VP_OK)
 		g->first = g->ctl;
 	return r;
+}
+
+int siteguest_choose_set(struct siteguest *g, unsigned from, unsigned to, struct diag *diag)
+{
+	int r = store(g, offsetof(struct ctl, from), from);
+
+	if (r == VP_OK)
+		r = store(g, offsetof(struct ctl, to), to);
+	return r == VP_OK ? choose(g, CTL_SET, diag) : r;
+}
+
+int siteguest_choose(struct siteguest *g, unsigned probe, struct diag *diag)
+{
+	return choose(g, probe, diag);
 }
 
 static uint64_t since(const struct siteguest *g, unsigned cpu, size_t off)
@@ -304,7 +324,9 @@ static bool run(struct siteguest *g)
 		extra[n++] = machines[g->opts.arch->id].more[i];
 	if (g->opts.singlestep)
 		extra[n++] = "-singlestep";
-	return vm_start_qtest(&g->vm, machines[g->opts.arch->id].vm, extra);
+	if (g->opts.way == SITEGUEST_KVM)
+		return vm_start(&g->vm, machine(g->opts.arch, g->opts.way), extra);
+	return vm_start_qtest(&g->vm, machine(g->opts.arch, g->opts.way), extra);
 }
 
 static int wait_up(struct siteguest *g, struct diag *diag)
@@ -363,16 +385,31 @@ static int read_table(struct siteguest *g, uint64_t at, struct diag *diag)
 		r = vp_sites_decode(buf, peek.size, vp_gva(at), &sites);
 	if (r < 0)
 		diag_set(diag, r, "the site table: %s", vp_err_sentence(r));
-	else if (sites.traps.n > 0 && vp_sites_traps(&sites, 0, &space) == VP_OK)
+	else if (sites.traps.n > 0 && vp_sites_traps(&sites, 0, &space) == VP_OK) {
 		r = siteguest_gpa(g, space.at.v, &g->record);
+		g->n_records = (unsigned)(space.len / VP_TRAP_RECORD);
+	}
 	free(buf);
 	return r;
 }
 
-static int come_up(struct siteguest *g, const struct symbols *s, struct diag *diag)
+static int open_target(struct siteguest *g, struct diag *diag)
 {
 	const struct qtest_wait wait = {synced, g};
-	int r = qtest_open("guest", g->vm.qmp, g->vm.qtest, &wait, diag, &g->t);
+
+	switch (g->opts.way) {
+	case SITEGUEST_KVM:
+		return drv_kvm_open_pid("guest", g->vm.pid, diag, &g->t);
+	case SITEGUEST_OWN:
+		return g->opts.open(g, diag, &g->t);
+	default:
+		return qtest_open("guest", g->vm.qmp, g->vm.qtest, &wait, diag, &g->t);
+	}
+}
+
+static int come_up(struct siteguest *g, const struct symbols *s, struct diag *diag)
+{
+	int r = open_target(g, diag);
 
 	if (r == VP_OK)
 		r = wait_up(g, diag);
@@ -393,7 +430,7 @@ int siteguest_start(struct siteguest *g, const struct siteguest_opts *opts, stru
 	g->opts.cpus = opts->cpus ? opts->cpus : 2;
 	g->opts.patience = opts->patience ? opts->patience : PATIENCE;
 	r = read_image(g, &s, diag);
-	if (r == VP_OK && !run(g))
+	if (r == VP_OK && opts->way != SITEGUEST_OWN && !run(g))
 		r = diag_set(diag, VP_E_NO_DOMAIN, "%s: QEMU did not come up", g->opts.elf);
 	if (r == VP_OK)
 		r = come_up(g, &s, diag);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A site guest (tests/guests/sites) under TCG, as its host sees it. Its CPUs call one probe for ever and
+ * A site guest (tests/guests/sites) as its host sees it, under TCG or native. Its CPUs call one probe for ever and
  * say of each result whether it can be; ctl.h there has what they count.
  *
  *	siteguest_start(&g, &opts, &diag)       up: every CPU is in its loop, on no probe
@@ -16,14 +16,27 @@
 #include "tests/lib/vm.h"
 #include "vmm-agent/target.h"
 
-#define SITEGUEST_PROBES   64
+#define SITEGUEST_PROBES   320
 #define SITEGUEST_SEGMENTS 8
+
+struct siteguest;
+
+enum siteguest_way {
+	SITEGUEST_QTEST, /* under TCG */
+	SITEGUEST_KVM,   /* x86-64: QEMU under KVM, by driver kvm */
+	SITEGUEST_OWN,   /* opts.open */
+};
 
 struct siteguest_opts {
 	const struct arch_ops *arch;
 	const char *elf;
 	unsigned cpus; /* 0: 2 */
 	bool singlestep;
+	enum siteguest_way way;
+	/* Runs the guest of opts.elf with opts.cpus by other means; the target is the siteguest's. What
+	 * it started is the caller's to end, after siteguest_stop. */
+	int (*open)(struct siteguest *g, struct diag *diag, struct vp_target **ret);
+	void *ctx;
 	uint64_t patience; /* ns for two rounds; 0: 10 s. A loaded host stalls a CPU for 3 s */
 };
 
@@ -37,7 +50,8 @@ struct siteguest {
 	} seg[SITEGUEST_SEGMENTS];
 	unsigned n_seg;
 	vp_gpa_t ctl_at;
-	vp_gpa_t record;  /* the first trap record; 0: the guest has none */
+	vp_gpa_t record; /* the first trap record; 0: the guest has none */
+	unsigned n_records;
 	uint64_t n;       /* of expect */
 	struct ctl ctl;   /* as last looked at */
 	struct ctl first; /* and when this probe was chosen: counts go from there */
@@ -46,7 +60,7 @@ struct siteguest {
 };
 
 /* What it needs of this machine and has not; NULL: nothing. */
-const char *siteguest_missing(const struct arch_ops *arch);
+const char *siteguest_missing(const struct arch_ops *arch, enum siteguest_way way);
 
 int siteguest_start(struct siteguest *g, const struct siteguest_opts *opts,
 		    struct diag *diag) VP_MUST_USE;
@@ -58,6 +72,9 @@ int siteguest_read(struct siteguest *g, uint64_t gva, void *buf, size_t len) VP_
 
 /* Resets the counts: first is as it is when every CPU calls this probe. */
 int siteguest_choose(struct siteguest *g, unsigned probe, struct diag *diag) VP_MUST_USE;
+/* The same of several, from up to but not including to: each round calls every one. */
+int siteguest_choose_set(struct siteguest *g, unsigned from, unsigned to,
+			 struct diag *diag) VP_MUST_USE;
 int siteguest_flags(struct siteguest *g, uint64_t flags) VP_MUST_USE;
 
 /* The bytes of ctl.expect for the next change to that state, for whoever holds the guest. */

@@ -19,7 +19,7 @@
 #define TCG         "tcg,thread=multi"
 
 static const struct {
-	const char *name, *program, *machine, *cpu, *accel, *mib;
+	const char *name, *program, *machine, *cpu, *accel, *mib, *object;
 } kinds[VM_KINDS] = {
 	[VM_X86_TCG] = {"x86-64 tcg", "qemu-system-x86_64", "pc", "qemu64", TCG, "64"},
 	[VM_X86_KVM] = {"x86-64 kvm", "qemu-system-x86_64", "pc", "qemu64", "kvm", "64"},
@@ -30,6 +30,9 @@ static const struct {
 	[VM_PPC64LE_TCG] = {"ppc64le tcg", "qemu-system-ppc64", "powernv9", "power9", TCG, "1024"},
 	[VM_MICROVM_TCG] = {"x86-64 microvm tcg", "qemu-system-x86_64", "microvm", "qemu64", TCG,
 			    "64"},
+	[VM_MICROVM_KVM] = {"x86-64 microvm kvm", "qemu-system-x86_64",
+			    "microvm,memory-backend=ram", "qemu64", "kvm", "64",
+			    "memory-backend-memfd,id=ram,size=64M,share=on"},
 };
 
 const char *vm_kind_name(enum vm_kind kind)
@@ -54,7 +57,7 @@ const char *vm_missing(enum vm_kind kind)
 {
 	if (!in_path(kinds[kind].program))
 		return kinds[kind].program;
-	if (kind == VM_X86_KVM && access("/dev/kvm", R_OK | W_OK) < 0)
+	if (strcmp(kinds[kind].accel, "kvm") == 0 && access("/dev/kvm", R_OK | W_OK) < 0)
 		return "/dev/kvm";
 	return NULL;
 }
@@ -95,6 +98,8 @@ static void run(const struct vm *vm, enum vm_kind kind, const char *const *extra
 		n++;
 	for (int i = 0; vm->qtest[0] && i < 4; i++)
 		args[n++] = (const char *[]){"-qtest", qtest, "-qtest-log", "none"}[i];
+	for (int i = 0; kinds[kind].object && i < 2; i++)
+		args[n++] = (const char *[]){"-object", kinds[kind].object}[i];
 	for (int i = 0; extra && extra[i] && n < ARGS_MAX - 1; i++)
 		args[n++] = extra[i];
 	args[n] = NULL;

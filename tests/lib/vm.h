@@ -22,6 +22,7 @@ enum vm_kind {
 	VM_THUMB2_TCG,
 	VM_PPC64LE_TCG,
 	VM_MICROVM_TCG, /* x86-64 */
+	VM_MICROVM_KVM, /* its RAM is a memfd that is shared */
 	VM_KINDS,
 };
 

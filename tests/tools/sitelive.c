@@ -21,9 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#include "protocol/bytes.h"
-#include "tests/lib/sitebad.h"
-#include "tests/lib/siteguest.h"
+#include "tests/lib/sitejob.h"
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/engine/poke.h"
 
@@ -50,15 +48,7 @@ struct run {
 /* One probe and what is done to it. */
 struct job {
 	struct run *r;
-	const struct probe *p;
-	vp_gva_t at;
-	vp_gpa_t site, literal;
-	unsigned len;
-	uint8_t text[2][SITEBAD_SITE_MAX]; /* old, new */
-	uint64_t value[2];                 /* of the literal */
-	enum vp_discipline discipline;
-	const struct sitebad *bad;
-	struct arch_poke prog[2]; /* to old, to new */
+	struct sitejob s;
 };
 
 static bool same(const char *a, const char *b)
@@ -66,118 +56,17 @@ static bool same(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* --- what the edit is -------------------------------------------------------------------------- */
-
-/* T32 code's addresses may come with the bit that says so. */
-static vp_gva_t code(const struct arch_ops *ops, uint64_t at)
-{
-	return vp_gva(ops->id == ARCH_THUMB2 ? at & ~1ull : at);
-}
-
-static int new_text(struct job *j)
-{
-	const struct arch_ops *ops = j->r->opts.arch;
-	uint8_t *buf = j->text[1];
-	unsigned n = j->len;
-	int r = VP_OK;
-
-	memcpy(buf, j->text[0], j->len);
-	switch (j->p->kind) {
-	case PROBE_CALL:
-		r = ops->call(buf, j->at, code(ops, j->p->payload), &n);
-		break;
-	case PROBE_JUMP:
-		r = ops->branch(buf, j->at, code(ops, j->p->payload), &n);
-		break;
-	case PROBE_BOTH:
-		r = ops->call(buf, j->at, code(ops, j->p->to), &n);
-		break;
-	case PROBE_BYTES:
-		r = siteguest_read(&j->r->g, j->p->payload, buf, j->len);
-		break;
-	case PROBE_LITERAL:
-		break;
-	default:
-		r = VP_E_RANGE;
-	}
-	return r == VP_OK && n != j->len ? VP_E_RANGE : r;
-}
-
-static int literals(struct job *j)
-{
-	uint8_t buf[8];
-	int r;
-
-	if (j->p->kind != PROBE_LITERAL && j->p->kind != PROBE_BOTH)
-		return VP_OK;
-	r = siteguest_gpa(&j->r->g, j->p->literal, &j->literal);
-	if (r == VP_OK)
-		r = vp_read(j->r->g.t, j->literal, buf, sizeof(buf));
-	j->value[0] = vp_ld64(buf);
-	j->value[1] = j->p->payload;
-	return r;
-}
-
 static int describe(struct job *j, struct run *run, unsigned probe)
 {
-	int r;
-
-	*j = (struct job){.r = run, .p = &run->g.probes[probe]};
-	j->at = code(run->opts.arch, j->p->site);
-	j->len = (unsigned)j->p->len;
-	if (j->p->len == 0 || j->p->len > sizeof(j->text[0]))
-		return diag_set(&run->diag, VP_E_RANGE, "a site of %" PRIu64 " bytes", j->p->len);
-	r = siteguest_gpa(&run->g, j->at.v, &j->site);
-	if (r == VP_OK)
-		r = vp_read(run->g.t, j->site, j->text[0], j->len);
-	if (r == VP_OK)
-		r = new_text(j);
-	if (r == VP_OK)
-		r = literals(j);
-	return r < 0 ? diag_set(&run->diag, r, "what the edit is: %s", vp_err_sentence(r)) : VP_OK;
-}
-
-static struct arch_poke_ask ask(const struct job *j, bool on)
-{
-	return (struct arch_poke_ask){
-		.at = j->at,
-		.len = j->len,
-		.old = j->text[!on],
-		.new = j->text[on],
-		.literal = vp_gva(j->literal.v ? j->p->literal : 0),
-		.literal_old = j->value[!on],
-		.literal_new = j->value[on],
-		.discipline = j->discipline,
-		.live = true,
-		.handler = j->r->g.record.v != 0,
-		.by_hand = j->p->discipline &PROBE_BY_HAND,
-	};
-}
-
-static int make(struct job *j)
-{
-	const struct arch_ops *ops = j->r->opts.arch;
-
-	for (unsigned on = 0; on < 2; on++) {
-		struct arch_poke_ask a = ask(j, on);
-		const char *why = "not such a site";
-		int r = j->bad ? sitebad_make(j->bad, ops, &a, &j->prog[on])
-			       : arch_poke(ops, &a, &j->prog[on], &why);
-
-		if (r < 0)
-			return diag_set(&j->r->diag, r, "no program to %s: %s", on ? "new" : "old",
-					why);
-		if (j->r->early)
-			sitebad_forget_early(&j->prog[on]);
-	}
-	return VP_OK;
+	j->r = run;
+	return sitejob_describe(&j->s, &run->g, probe, run->early, &run->diag);
 }
 
 /* --- one toggle -------------------------------------------------------------------------------- */
 
 static int store_held(struct job *j, struct vp_paused *p, bool on)
 {
-	const struct arch_poke *prog = &j->prog[on];
+	const struct arch_poke *prog = &j->s.prog[on];
 	uint8_t expect[8];
 	vp_gpa_t at;
 	int r = VP_OK;
@@ -186,7 +75,7 @@ static int store_held(struct job *j, struct vp_paused *p, bool on)
 		const struct arch_poke_step *s = &prog->step[i];
 
 		if (s->act == ARCH_POKE_STORE)
-			r = vp_write(p, s->literal ? j->literal : vp_gpa(j->site.v + s->off),
+			r = vp_write(p, s->literal ? j->s.literal : vp_gpa(j->s.site.v + s->off),
 				     s->bytes, s->len);
 	}
 	/* Nobody runs in between: there is no moment at which either may be. */
@@ -217,7 +106,7 @@ static int toggle_held(struct job *j, bool on)
 static int toggle_live(struct job *j, bool on)
 {
 	struct siteguest *g = &j->r->g;
-	const struct eng_poke poke = {&j->prog[on], j->at, j->site, j->literal, g->record};
+	const struct eng_poke poke = sitejob_poke(&j->s, on, g->record);
 	int r = siteguest_expect(g, CTL_EITHER);
 
 	if (r == VP_OK)
@@ -227,7 +116,7 @@ static int toggle_live(struct job *j, bool on)
 
 static bool holds(const struct job *j)
 {
-	return j->prog[1].discipline == VP_DISCIPLINE_STOP;
+	return j->s.prog[1].discipline == VP_DISCIPLINE_STOP;
 }
 
 static int toggle(struct job *j, bool on)
@@ -246,7 +135,7 @@ static void summary(const struct job *j, const char *how, unsigned n, uint64_t n
 {
 	const struct siteguest *g = &j->r->g;
 
-	printf("%s %s %s%s: %u toggles, %.0f/s", g->opts.arch->name, j->p->name, how,
+	printf("%s %s %s%s: %u toggles, %.0f/s", g->opts.arch->name, j->s.p->name, how,
 	       g->opts.singlestep ? " -singlestep" : "", n,
 	       n / ((double)(ns ? ns : 1) / CLOCK_NS_PER_SEC));
 	for (unsigned i = 0; i < g->ctl.cpus; i++) {
@@ -295,27 +184,27 @@ static bool good(struct job *j, unsigned probe, const char *how)
 	struct diag *diag = &j->r->diag;
 	uint64_t ns = 0;
 	unsigned n = 0;
-	int r = make(j);
+	int r = sitejob_make(&j->s, &j->r->diag);
 
 	if (r == VP_OK && j->r->no_reread)
 		r = siteguest_flags(g, CTL_NO_REREAD);
 	if (r == VP_OK)
 		r = toggles(j, probe, &n, &ns);
 	if (r == VP_OK)
-		r = siteguest_saw_both(g, j->prog[1].discipline == VP_DISCIPLINE_TRAP, diag);
+		r = siteguest_saw_both(g, j->s.prog[1].discipline == VP_DISCIPLINE_TRAP, diag);
 	if (r == VP_OK && j->r->early && siteguest_rereads(g) == 0)
 		r = diag_set(diag, VP_E_TORN, "no handler had to look at the site again");
 	if (r == VP_OK)
 		summary(j, how, n, ns);
 	else
 		fprintf(stderr, "sitelive: %s %s %s%s: toggle %u: %s\n", g->opts.arch->name,
-			j->p->name, how, g->opts.singlestep ? " -singlestep" : "", n, diag->text);
+			j->s.p->name, how, g->opts.singlestep ? " -singlestep" : "", n, diag->text);
 	return r == VP_OK;
 }
 
 static bool wanted(const struct run *r, const struct probe *p)
 {
-	return !r->probe || same(r->probe, p->name);
+	return r->probe ? same(r->probe, p->name) : !(p->discipline & PROBE_ALIKE);
 }
 
 static bool good_edit(struct run *r, unsigned probe, enum vp_discipline d)
@@ -323,10 +212,10 @@ static bool good_edit(struct run *r, unsigned probe, enum vp_discipline d)
 	struct job j;
 
 	if (describe(&j, r, probe) < 0) {
-		fprintf(stderr, "sitelive: %s: %s\n", j.p->name, r->diag.text);
+		fprintf(stderr, "sitelive: %s: %s\n", j.s.p->name, r->diag.text);
 		return false;
 	}
-	j.discipline = d;
+	j.s.discipline = d;
 	return good(&j, probe, d ? arch_discipline_name(d) : "auto");
 }
 
@@ -371,23 +260,23 @@ static bool bad(struct job *j, unsigned probe)
 	struct diag *diag = &j->r->diag;
 	uint64_t ns = 0;
 	unsigned n = 0;
-	int r = make(j);
+	int r = sitejob_make(&j->s, &j->r->diag);
 
-	if (r == VP_OK && j->bad->no_reread)
+	if (r == VP_OK && j->s.bad->no_reread)
 		r = siteguest_flags(g, CTL_NO_REREAD);
 	if (r < 0) {
-		fprintf(stderr, "sitelive: %s: %s\n", j->p->name, diag->text);
+		fprintf(stderr, "sitelive: %s: %s\n", j->s.p->name, diag->text);
 		return false;
 	}
 	r = toggles(j, probe, &n, &ns);
 	if (r == VP_E_PANICKED || r == VP_E_TORN || r == VP_E_DEADLINE) {
-		printf("%s %s %s%s: seen at toggle %u: %s\n", g->opts.arch->name, j->p->name,
-		       j->bad->name, g->opts.singlestep ? " -singlestep" : "", n, diag->text);
+		printf("%s %s %s%s: seen at toggle %u: %s\n", g->opts.arch->name, j->s.p->name,
+		       j->s.bad->name, g->opts.singlestep ? " -singlestep" : "", n, diag->text);
 		return true;
 	}
 	if (r == VP_OK)
-		summary(j, j->bad->name, n, ns);
-	fprintf(stderr, "sitelive: %s %s: %s: %s\n", j->p->name, j->bad->name, j->bad->words,
+		summary(j, j->s.bad->name, n, ns);
+	fprintf(stderr, "sitelive: %s %s: %s: %s\n", j->s.p->name, j->s.bad->name, j->s.bad->words,
 		r == VP_OK ? "and nothing was seen" : diag->text);
 	return false;
 }
@@ -409,9 +298,9 @@ static bool bad_program(struct run *r, const struct sitebad *b, unsigned *n, uns
 			fprintf(stderr, "sitelive: %s\n", r->diag.text);
 			return false;
 		}
-		j.bad = b;
-		a = ask(&j, true);
-		if (!wanted(r, j.p) || !sitebad_fits(b, r->opts.arch, &a))
+		j.s.bad = b;
+		a = sitejob_ask(&j.s, true);
+		if (!wanted(r, j.s.p) || !sitebad_fits(b, r->opts.arch, &a))
 			continue;
 		fits++;
 		*seen += bad(&j, i);
@@ -430,7 +319,8 @@ static int run_bad(struct run *r)
 
 	r->opts.patience = PATIENCE;
 	for (unsigned i = 0; ok && sitebad_at(i); i++)
-		if (same(r->bad, "all") || same(r->bad, sitebad_at(i)->name))
+		if ((same(r->bad, "all") && !sitebad_at(i)->native) ||
+		    same(r->bad, sitebad_at(i)->name))
 			ok = bad_program(r, sitebad_at(i), &n, &seen);
 	siteguest_stop(&r->g);
 	if (ok && n == 0)
@@ -453,7 +343,7 @@ static int list(struct run *r)
 			if (p->discipline >> d & 1)
 				printf(" %s", arch_discipline_name((enum vp_discipline)d));
 		for (unsigned b = 0; sitebad_at(b) && describe(&j, r, i) == VP_OK; b++) {
-			struct arch_poke_ask a = ask(&j, true);
+			struct arch_poke_ask a = sitejob_ask(&j.s, true);
 
 			if (sitebad_fits(sitebad_at(b), r->opts.arch, &a))
 				printf(" !%s", sitebad_at(b)->name);
@@ -556,7 +446,7 @@ int main(int argc, char **argv)
 			"--bad NAME|all | --list\n");
 		return 2;
 	}
-	missing = siteguest_missing(r.opts.arch);
+	missing = siteguest_missing(r.opts.arch, r.opts.way);
 	if (missing) {
 		printf("%s is missing\n", missing);
 		return 77;

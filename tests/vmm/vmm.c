@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An example VMM on raw /dev/kvm with libvpatch in it: RAM, vCPUs, an interrupt controller in the
- * kernel, a serial port to print on, nothing else.
- *
- *	vmm --kernel guest.elf --mem FILE|SIZE[M|G] [--vcpus N] [--control SOCKET] [--state-dir DIR]
- *
- * --mem FILE: RAM is the file, shared, so that somebody else can look at it. Ends when the guest is
- * shut down (triple fault, or a write to port 0xf4) or is told to quit. The places where libvpatch comes in are marked with (vp).
+ * A VMM on raw /dev/kvm with libvpatch in it: RAM, vCPUs, an interrupt controller in the kernel, a serial
+ * port to print on, nothing else. The places where libvpatch comes in are marked with (vp).
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,7 +200,8 @@ static void make_ram(struct vmm *v)
 		close(fd);
 }
 
-/* The host's own CPUID, but for the APIC's number (Intel SDM vol. 2, CPUID 01H EBX[31:24], 0BH EDX). */
+/* The host's own CPUID, but for the APIC's number and how many there are (Intel SDM vol. 2, CPUID 01H
+ * EBX[31:16] with EDX[28], 0BH EDX). */
 static void set_cpuid(struct vcpu *c)
 {
 	struct kvm_cpuid2 *id = calloc(1, sizeof(*id) + CPUID_ROOM * sizeof(id->entries[0]));
@@ -218,9 +213,10 @@ static void set_cpuid(struct vcpu *c)
 	for (unsigned i = 0; i < id->nent; i++) {
 		struct kvm_cpuid_entry2 *e = &id->entries[i];
 
-		if (e->function == 1)
-			e->ebx = (e->ebx & 0x00ffffff) | c->id << 24;
-		else if (e->function == 0xb || e->function == 0x1f)
+		if (e->function == 1) {
+			e->ebx = (e->ebx & 0x0000ffff) | c->vmm->n_vcpus << 16 | c->id << 24;
+			e->edx |= 1u << 28;
+		} else if (e->function == 0xb || e->function == 0x1f)
 			e->edx = c->id;
 	}
 	KVM(c->fd, KVM_SET_CPUID2, id);
@@ -316,49 +312,13 @@ static void hand_over(struct vmm *v)
 
 /* --- start and end --------------------------------------------------------------------------- */
 
-static void options(struct vmm *v, int argc, char **argv)
+void vmm_start(struct vmm *v)
 {
-	static const struct option opts[] = {
-		{"kernel", 1, NULL, 'k'},  {"mem", 1, NULL, 'm'},       {"vcpus", 1, NULL, 'n'},
-		{"control", 1, NULL, 'c'}, {"state-dir", 1, NULL, 's'}, {0},
-	};
-	int o;
-
-	v->n_vcpus = 1;
-	v->mem = "64M";
-	v->state_dir = "/tmp/vmm-state";
-	while ((o = getopt_long(argc, argv, "", opts, NULL)) != -1) {
-		if (o == 'k')
-			v->kernel = optarg;
-		else if (o == 'm')
-			v->mem = optarg;
-		else if (o == 'n')
-			v->n_vcpus = (unsigned)strtoul(optarg, NULL, 10);
-		else if (o == 'c')
-			v->control = optarg;
-		else if (o == 's')
-			v->state_dir = optarg;
-		else
-			exit(2);
-	}
-	if (!v->kernel || v->n_vcpus == 0 || v->n_vcpus > VCPUS_MAX || optind != argc) {
-		fprintf(stderr,
-			"vmm --kernel guest.elf --mem FILE|SIZE [--vcpus N] [--control SOCKET] "
-			"[--state-dir DIR]\n");
-		exit(2);
-	}
-}
-
-int main(int argc, char **argv)
-{
-	static struct vmm vmm = {.lock = PTHREAD_MUTEX_INITIALIZER,
-				 .changed = PTHREAD_COND_INITIALIZER};
 	struct sigaction kick = {.sa_handler = on_kick}; /* without SA_RESTART */
-	struct vmm *v = &vmm;
 
-	options(v, argc, argv);
 	sigaction(SIG_KICK, &kick, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->changed, NULL);
 	v->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (v->kvm < 0)
 		die("/dev/kvm");
@@ -373,12 +333,16 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < v->n_vcpus; i++)
 		if (pthread_create(&v->vcpu[i].thread, NULL, vcpu_main, &v->vcpu[i]) != 0)
 			die("thread");
-	if (v->control)
-		control_run(v);
+}
+
+void vmm_wait(struct vmm *v)
+{
 	for (unsigned i = 0; i < v->n_vcpus; i++)
 		pthread_join(v->vcpu[i].thread, NULL);
 	vp_inproc_close(v->vp);
-	if (v->control)
-		unlink(v->control);
-	return 0;
+	for (unsigned i = 0; i < v->n_vcpus; i++)
+		close(v->vcpu[i].fd);
+	close(v->vm);
+	close(v->kvm);
+	munmap(v->ram, v->ram_len);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* An example VMM: what its halves share. vmm.c runs the guest, control.c patches it. */
+/* An example VMM: what its parts share. vmm.c runs the guest, control.c patches it, main.c has the options. */
 #ifndef VP_TESTS_VMM_VMM_H
 #define VP_TESTS_VMM_VMM_H
 
@@ -45,6 +45,11 @@ struct vmm {
 /* elf.c: segments and entry of v->kernel, into v->ram. */
 void load_kernel(struct vmm *v);
 void die(const char *what) __attribute__((noreturn));
+
+/* kernel, mem, n_vcpus are set, the rest is zero: the guest runs when it returns. */
+void vmm_start(struct vmm *v);
+/* Until it has ended, and it is gone. */
+void vmm_wait(struct vmm *v);
 
 /* Every vCPU stands outside KVM_RUN when it returns. */
 void vmm_pause(struct vmm *v);

@@ -13,6 +13,7 @@
 #define CTL_MAGIC    0x31656469735f7670 /* "vp_side1" */
 #define CTL_CPUS_MAX 8
 #define CTL_NO_PROBE UINT64_MAX
+#define CTL_SET      (UINT64_MAX - 1) /* those of ctl.from to ctl.to, in turn; a round is all of them */
 
 /* ctl.flags */
 #define CTL_NO_REREAD  1
@@ -56,8 +57,9 @@ struct ctl {
 	uint64_t
 		flags; /* host: CTL_NO_REREAD: the trap handler does not read the site again (negative
 			 * control); CTL_NO_HANDLER */
-	uint64_t error; /* of vpatch_stub_publish, negative: there is no magic then */
-	uint64_t pad[9];
+	uint64_t error;    /* of vpatch_stub_publish, negative: there is no magic then */
+	uint64_t from, to; /* host: of CTL_SET: probes[from], .., probes[to - 1] */
+	uint64_t pad[7];
 	struct ctl_cpu cpu[CTL_CPUS_MAX];
 };
 
@@ -71,6 +73,7 @@ struct ctl {
 /* In probe.discipline, above the mask */
 #define PROBE_BY_HAND (1ull << 32) /* outside the architecture's list: named by hand */
 #define PROBE_BAD     (1ull << 33) /* negative control: with CPUs inside, this is seen to go wrong */
+#define PROBE_ALIKE   (1ull << 34) /* one of many: only by its name, and in sets */
 
 struct probe {
 	char name[48]; /* the site's name in the site table */

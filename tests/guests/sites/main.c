@@ -11,7 +11,7 @@ struct ctl ctl = {.probe = CTL_NO_PROBE};
 
 uint8_t vpatch_table[TABLE_LEN] __attribute__((aligned(VP_SITES_ALIGN)));
 static uint8_t ledger[PAGE] __attribute__((aligned(PAGE)));
-static uint8_t records[16 * VP_TRAP_RECORD] __attribute__((aligned(VP_TRAP_RECORD)));
+static uint8_t records[256 * VP_TRAP_RECORD] __attribute__((aligned(VP_TRAP_RECORD)));
 VPATCH_ARENA(vpatch_arena, ARENA_LEN);
 
 static int publish(void)
@@ -94,19 +94,31 @@ static void one_call(struct ctl_cpu *c, const struct probe *p)
 	if (e1 == e2 &&
 	    (((e1 & 3) == CTL_OLD && r != p->old) || ((e1 & 3) == CTL_NEW && r != p->new)))
 		put(&c->stale, c->stale + 1);
-	put(&c->ticks, c->ticks + 1);
+}
+
+/* False: there is none to call. */
+static bool one_round(struct ctl_cpu *c, uint64_t probe)
+{
+	uint64_t from = probe, to = probe + 1;
+
+	if (probe == CTL_SET) {
+		from = get(&ctl.from);
+		to = get(&ctl.to);
+	}
+	if (from >= to || to > n_probes)
+		return false;
+	while (from < to)
+		one_call(c, &probes[from++]);
+	return true;
 }
 
 static void __attribute__((noreturn)) loop(struct ctl_cpu *c)
 {
-	for (;;) {
-		uint64_t i = get(&ctl.probe);
-
-		if (i < n_probes)
-			one_call(c, &probes[i]);
+	for (;;)
+		if (one_round(c, get(&ctl.probe)))
+			put(&c->ticks, c->ticks + 1);
 		else
 			arch_relax();
-	}
 }
 
 /* The one that starts the others counts them, so that each has its number before it runs. */
