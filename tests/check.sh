@@ -27,7 +27,7 @@ row install 120 tests/rows/install.sh
 row lib 120 tests/rows/lib.sh
 row models 300 tests/rows/models.sh
 row killstep 60 tests/rows/killstep.sh
-row stub-guest 120 tests/rows/stub_guest.sh
+row stub-guest 300 tests/rows/stub_guest.sh
 row deps 60 tests/rows/deps.sh
 row_root vmm 120 tests/rows/vmm.sh
 

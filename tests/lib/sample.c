@@ -74,8 +74,15 @@ void sample_init(struct sample *s, const struct arch_ops *arch, const char *meta
 
 int sample_pack(struct sample *s, struct diag *diag, uint8_t **buf, size_t *len)
 {
+	const struct pack_kernel kernel = {.release = "6.1.0-test"};
+
+	return sample_pack_for(s, &kernel, diag, buf, len);
+}
+
+int sample_pack_for(struct sample *s, const struct pack_kernel *kernel, struct diag *diag,
+		    uint8_t **buf, size_t *len)
+{
 	static const char *const rela_names[SAMPLE_SECTIONS] = {NULL, ".rela.text", ".rela.rodata"};
-	struct pack_kernel kernel = {.release = "6.1.0-test"};
 	unsigned n = s->o.n_section;
 	struct pack_meta meta;
 	int r;
@@ -96,7 +103,7 @@ int sample_pack(struct sample *s, struct diag *diag, uint8_t **buf, size_t *len)
 		meta.name = "sample";
 	if (!meta.version)
 		meta.version = "1";
-	r = pack_bundle(&s->o, &meta, &kernel, diag, buf, len);
+	r = pack_bundle(&s->o, &meta, kernel, diag, buf, len);
 	pack_meta_deinit(&meta);
 	return r;
 }

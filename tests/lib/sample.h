@@ -36,6 +36,9 @@ void sample_rela(struct sample *s, unsigned target, uint64_t offset, uint32_t ty
 
 /* Meta and bundle, as `vpatch build` makes them, for release 6.1.0-test. */
 int sample_pack(struct sample *s, struct diag *diag, uint8_t **buf, size_t *len);
+/* The same for another kernel or image. */
+int sample_pack_for(struct sample *s, const struct pack_kernel *kernel, struct diag *diag,
+		    uint8_t **buf, size_t *len);
 
 /* A resolver: every name is the guest's, at a place near *(uint64_t *)ctx that its hash gives. */
 int sample_resolve(void *ctx, const char *name, unsigned sympos, struct diag *diag, vp_gva_t *ret);

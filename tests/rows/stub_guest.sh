@@ -100,6 +100,52 @@ for cpu in 0 1; do
   [ $(($(peek $((ctl + 128 * (cpu + 1) + 48))))) = 0 ] || fail "CPU $cpu: a fault"
 done
 
+# Functions that a dispatcher switches by a literal: one that calls it at rest, one that does not.
+vp revert "$domain" fix --deadline 5s >/dev/null || fail "revert: exit $?"
+cat >"$dir/lit.c" <<'C'
+#include <vpatch/hotfix.h>
+extern uint64_t pay_two(void);
+static uint64_t fixed(void) { return pay_two(); }
+VPATCH_REPLACE(probe_literal_c, fixed);
+VPATCH_REPLACE(literal_only, fixed);
+VPATCH_CONSISTENCY_ENTRY;
+C
+vp build "$dir/lit.c" --image "$elf" -o "$dir/lit.vpatch" || fail "build: literals"
+bytes() { ask read "$(pa "$(sym "$1")")" "$2"; } # of the text at a symbol
+was=$(bytes probe_literal_c 8) only=$(bytes probe_literal_only 8)
+for round in 1 2; do
+  vp apply "$domain" "$dir/lit.vpatch" --allow-unsigned --deadline 5s >"$dir/out" || fail "literals: exit $?"
+  [ "$(bytes probe_literal_c 8)" != "$was" ] || fail "no call of the dispatcher"
+  [ "$(bytes probe_literal_only 8)" = "$only" ] || fail "text has changed where the literal is enough"
+  for name in probe_literal_c literal_only; do
+    poke $((ctl + 16)) "$(probe "$(hex "$name")")"
+    counted 16 || fail "$name: the CPUs do not run the new code"
+    vp sites "$domain" "$name" | grep -q "taken .*(lit)" || fail "sites: $(vp sites "$domain" "$name")"
+  done
+  vp status "$domain" lit >"$dir/out" || fail "status: exit $?: $(cat "$dir/out")"
+  vp revert "$domain" lit --deadline 5s >/dev/null || fail "revert: exit $?"
+  [ "$(bytes probe_literal_c 8)" = "$was" ] || fail "the call of the dispatcher stands"
+  for name in probe_literal_c literal_only; do
+    poke $((ctl + 16)) "$(probe "$(hex "$name")")"
+    counted 8 || fail "$name: the CPUs do not run the old code again"
+  done
+  [ "$(vp sites "$domain" | grep -c ' rest ')" = 11 ] || fail "sites: $(vp sites "$domain")"
+done
+# One that has changed since is nobody's to put back.
+vp apply "$domain" "$dir/lit.vpatch" --allow-unsigned --deadline 5s >/dev/null || fail "literals: exit $?"
+poke $((ctl + 16)) "$(probe "$(hex call)")"
+literal=$(($(sym probe_literal_only) - 8))
+new=$(peek "$literal")
+poke "$literal" 0x1234
+vp status "$domain" lit >/dev/null 2>&1 && fail "status does not see that a literal has changed"
+vp revert "$domain" lit --deadline 5s >/dev/null 2>&1 && fail "a literal that somebody has changed was put back"
+poke "$literal" "${new# }"
+vp revert "$domain" lit --deadline 5s >/dev/null || fail "revert: exit $?"
+for cpu in 0 1; do
+  [ $(($(peek $((ctl + 128 * (cpu + 1) + 24))))) = 0 ] || fail "literals: CPU $cpu: a wrong answer"
+  [ $(($(peek $((ctl + 128 * (cpu + 1) + 48))))) = 0 ] || fail "literals: CPU $cpu: a fault"
+done
+
 # For another build of the image: refused, and nothing has changed.
 vp build "$dir/fix.c" --image "$elf" --build-id 00112233445566778899aabbccddeeff00112233 \
   -o "$dir/other.vpatch" >/dev/null || fail "build for another image"

@@ -2,6 +2,7 @@
 /*
  *   verify   page walks, quiet words, every old byte, the trap records    the guest may still change
  *   area     payload and record, sync ALL     nobody runs it yet; every CPU would read it right
+ *   table    the stub's is what it was        or the stub is letting go: nothing has changed yet
  *   states   the ledger's words that say what is under way
  *   words    the programs in lockstep, as many at a time as there are trap records for; they read back,
  *   states   and only then do the ledger's words say that it is done
@@ -241,6 +242,10 @@ static int carry_out(struct run *run)
 		r = eng_window_verify(&run->w);
 	if (r == VP_OK)
 		r = put_area(run);
+	/* Behind the payload and ahead of the words: a stub that takes its table back looks at the arena
+	 * first and clears the table then, so that one of the two sees the other. */
+	if (r == VP_OK && run->w.view->table)
+		r = run->w.view->table(run->w.view->ctx, &run->w.prog->diag);
 	if (r == VP_OK)
 		r = put_steps(run);
 	return r == VP_OK ? eng_window_read_back(&run->w) : r;

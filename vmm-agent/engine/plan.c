@@ -108,10 +108,12 @@ static int drop_sites(struct eng_apply_plan *a, bool tracers)
 		bool kept = false;
 
 		vp_ledger_edit(&a->cur->l, i, &e);
-		if (e.kind != VP_EDIT_SITE)
+		if (tracers ? e.kind != VP_EDIT_SITE : !eng_edit_is_word(&e))
 			continue;
 		for (size_t j = 0; j < a->n_funcs; j++)
-			kept = kept || a->funcs[j].site.gva.v == e.gva.v;
+			kept = kept || a->funcs[j].site.gva.v == e.gva.v ||
+			       (a->funcs[j].literal.len > 0 &&
+				a->funcs[j].literal.gva.v == e.gva.v);
 		if (kept)
 			continue;
 		r = eng_site_read(a->plan->g, &a->cur->l, &e, &site);
@@ -122,9 +124,8 @@ static int drop_sites(struct eng_apply_plan *a, bool tracers)
 					"%s %s: its site at %#" PRIx64 ": %s: see vpatch status",
 					a->cur->l.name, a->cur->l.version, e.gva.v,
 					vp_err_sentence(r));
-		memcpy(site.e.new, site.e.rest, site.e.len);
 		r = tracers ? eng_plan_give_back(a->plan, &a->cur->l, &site, a->diag)
-			    : eng_txn_add(a->plan->txn, &site.e, site.symbol);
+			    : eng_plan_put_back(a->plan, &site);
 	}
 	return r;
 }
@@ -141,7 +142,8 @@ static int make_steps(struct eng_apply_plan *a, vp_gva_t self, vp_gpa_t gpa, boo
 	if (r == VP_OK && reused)
 		r = eng_txn_add_state(txn, self, gpa, VP_LEDGER_REVERTED, VP_LEDGER_APPLYING);
 	for (uint32_t i = 0; r == VP_OK && i < a->n_edits; i++)
-		r = eng_txn_add(txn, &a->edits[i], a->symbols[i]);
+		r = a->paired[i] ? eng_txn_add_literal(txn, &a->edits[i], a->symbols[i])
+				 : eng_txn_add(txn, &a->edits[i], a->symbols[i]);
 	if (r == VP_OK)
 		r = drop_sites(a, false);
 	if (r == VP_OK)

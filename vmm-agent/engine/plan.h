@@ -44,6 +44,9 @@ int eng_plan_discipline(struct eng_plan *plan, struct diag *diag) VP_MUST_USE;
 int eng_plan_give_back(struct eng_plan *plan, const struct vp_ledger *l,
 		       const struct eng_site *site, struct diag *diag) VP_MUST_USE;
 
+/* Appends what puts a site or literal back; a literal behind the site that goes with it belongs to it. */
+int eng_plan_put_back(struct eng_plan *plan, const struct eng_site *site) VP_MUST_USE;
+
 /* The one live record of a name, NULL in *ret if there is none. VP_E_LEDGER for several. */
 int eng_plan_find_live(const struct eng_plan *plan, const char *name, struct diag *diag,
 		       const struct guest_record **ret) VP_MUST_USE;

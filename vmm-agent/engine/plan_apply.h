@@ -10,7 +10,9 @@ struct eng_func {
 	const struct hf_replace *want;
 	vp_gva_t addr;
 	uint64_t size;
-	struct vp_edit site;
+	struct vp_edit site; /* or a literal that changes by itself */
+	struct vp_edit
+		literal; /* that changes with the site, whose new word calls its dispatcher; len 0: none */
 	bool marks; /* the tracer's record is to be marked, or is by us already */
 	struct vp_edit tracer;
 };
@@ -27,6 +29,7 @@ struct eng_apply_plan {
 	size_t n_funcs;
 	struct vp_edit edits[2 * HF_REPLACE_MAX]; /* as the ledger gets them */
 	const char *symbols[2 * HF_REPLACE_MAX];
+	bool paired[2 * HF_REPLACE_MAX]; /* the literal of the edit before */
 	uint32_t n_edits;
 };
 

@@ -34,6 +34,12 @@ static int check_all(struct choice *c)
 		why = "this way in cannot store into a guest that runs";
 	else if (plan->txn->n_outside > 0)
 		why = "nobody may be inside the functions meanwhile, which takes a hold";
+	for (uint32_t i = 0;
+	     !why && plan->g && guest_info(plan->g)->is_linux && i < plan->txn->n_steps; i++)
+		if (plan->txn->steps[i].e.edit.kind == VP_EDIT_LITERAL)
+			/* It looks there before it lets go: guest-stub/linux/README.md. */
+			why = "the stub's literal changes, and the record does not lie in the "
+			      "stub's own memory, where the stub would see it";
 	for (uint32_t i = 0; !why && i < plan->txn->n_steps; i++)
 		if (plan->txn->steps[i].e.edit.kind == VP_EDIT_TRACER)
 			why = "the guest tracer's records change too, and the tracer writes them "

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bytes.h"
+
 /* Filler left behind a record, so that the search for caves still tells it from what follows. */
 #define GAP VP_LEDGER_ALIGN
 
@@ -18,12 +20,32 @@ static int resolve(void *ctx, const char *name, unsigned sympos, struct diag *di
 	return r == VP_OK ? guest_call_target(ctx, &sym, diag, ret) : r;
 }
 
+/* What a dispatcher branches to. */
+static int make_literal(struct eng_apply_plan *a, vp_gva_t to, uint8_t *buf, unsigned len)
+{
+	uint8_t word[8];
+
+	if (a->arch->id == ARCH_THUMB2)
+		to.v |= 1; /* a branch to a register's value goes by bit 0: ARMv7-M ARM, A7.7.20 BX */
+	if (len < sizeof(word) && to.v >> 8 * len != 0)
+		return VP_E_REACH;
+	vp_st64(word, to.v);
+	memcpy(buf, word, len);
+	return VP_OK;
+}
+
 /* What is put at a site, of the site's length; to is the function in the payload that it leads to. */
 static int make_word(struct eng_apply_plan *a, const struct eng_func *f, vp_gva_t to, uint8_t *buf)
 {
 	unsigned len = f->site.len;
 	int r = VP_OK;
 
+	if (f->literal.len > 0) {
+		memcpy(buf, f->site.new, len);
+		return VP_OK;
+	}
+	if (f->site.kind == VP_EDIT_LITERAL && f->want->how != HF_SITE_WORD)
+		return make_literal(a, to, buf, len);
 	switch (f->want->how) {
 	case HF_REPLACE:
 	case HF_SITE_JUMP:
@@ -49,6 +71,7 @@ static int make_edits(struct eng_apply_plan *a, vp_gva_t base, const struct hf_i
 	for (size_t i = 0; i < a->n_funcs; i++) {
 		if (!a->funcs[i].marks)
 			continue;
+		a->paired[a->n_edits] = false;
 		a->symbols[a->n_edits] = a->funcs[i].want->symbol;
 		a->edits[a->n_edits++] = a->funcs[i].tracer;
 	}
@@ -68,6 +91,17 @@ static int make_edits(struct eng_apply_plan *a, vp_gva_t base, const struct hf_i
 					a->funcs[i].want->symbol, e->gva.v, to.v,
 					vp_err_sentence(r));
 		memcpy(e->new, word, e->len);
+		a->paired[a->n_edits] = false;
+		a->symbols[a->n_edits++] = a->funcs[i].want->symbol;
+		if (a->funcs[i].literal.len == 0)
+			continue;
+		e = &a->edits[a->n_edits];
+		*e = a->funcs[i].literal;
+		r = make_literal(a, to, e->new, e->len);
+		if (r < 0)
+			return diag_set(a->diag, r, "the literal of %s at %#" PRIx64 ": %s",
+					a->funcs[i].want->symbol, e->gva.v, vp_err_sentence(r));
+		a->paired[a->n_edits] = true;
 		a->symbols[a->n_edits++] = a->funcs[i].want->symbol;
 	}
 	return VP_OK;
@@ -85,7 +119,7 @@ static uint32_t edit_count(const struct eng_apply_plan *a)
 	uint32_t n = 0;
 
 	for (size_t i = 0; i < a->n_funcs; i++)
-		n += 1 + a->funcs[i].marks;
+		n += 1 + a->funcs[i].marks + (a->funcs[i].literal.len > 0);
 	return n;
 }
 

@@ -50,7 +50,9 @@ int eng_plan_begin(struct eng_plan *plan, enum eng_op op, struct diag *diag)
 				info->locator);
 	memcpy(plan->txn->locator, info->locator, strlen(info->locator));
 	plan->txn->was_running = plan->was_running;
-	return find_traps(plan, diag);
+	/* Ahead of the trap records, which the table has. */
+	r = eng_need_table(plan->g, &plan->arena, plan->opts->dry_run ? 0 : GUEST_MAY_HOLD, diag);
+	return r == VP_OK ? find_traps(plan, diag) : r;
 }
 
 int eng_plan_end(struct eng_plan *plan, struct diag *diag)
@@ -191,7 +193,8 @@ static int check_site(const char *name, const struct eng_site *site, struct gues
 	char who[128] = "";
 
 	if (site->word == ENG_WORD_OTHER) {
-		guest_site_who(g, site->e.gva, site->e.old, site->e.len, who, sizeof(who));
+		if (site->e.kind == VP_EDIT_SITE)
+			guest_site_who(g, site->e.gva, site->e.old, site->e.len, who, sizeof(who));
 		return diag_set(diag, VP_E_SHADOWED,
 				"%s: %s at %#" PRIx64 " holds %s: end that in the guest first",
 				name, site->symbol, site->e.gva.v,
@@ -220,12 +223,25 @@ static bool sibling_has(const struct eng_plan *plan, const struct guest_record *
 			continue;
 		for (uint32_t j = 0; j < other->l.n_edits; j++) {
 			vp_ledger_edit(&other->l, j, &e);
-			if (e.kind == VP_EDIT_SITE && e.gva.v == site->e.gva.v &&
+			if (e.kind == site->e.kind && e.gva.v == site->e.gva.v &&
 			    e.len == site->e.len && memcmp(e.new, site->e.old, e.len) == 0)
 				return true;
 		}
 	}
 	return false;
+}
+
+int eng_plan_put_back(struct eng_plan *plan, const struct eng_site *site)
+{
+	const struct eng_txn *txn = plan->txn;
+	const struct eng_step *last = txn->n_steps ? &txn->steps[txn->n_steps - 1] : NULL;
+	struct vp_edit e = site->e;
+
+	memcpy(e.new, e.rest, e.len);
+	if (last && last->e.edit.kind == VP_EDIT_SITE && site->owner.v != 0 &&
+	    last->e.edit.gva.v - site->owner.v < site->owner_len)
+		return eng_txn_add_literal(plan->txn, &e, site->symbol);
+	return eng_txn_add(plan->txn, &e, site->symbol);
 }
 
 /* Words first, the tracer's marks after: the tracer never sees a branch it does not know. */
@@ -239,7 +255,7 @@ static int plan_sites(struct eng_plan *plan, const struct guest_record *rec, boo
 		struct eng_site site;
 
 		vp_ledger_edit(&rec->l, i, &e);
-		if (e.kind != VP_EDIT_SITE)
+		if (tracers ? e.kind != VP_EDIT_SITE : !eng_edit_is_word(&e))
 			continue;
 		r = eng_site_read(plan->g, &rec->l, &e, &site);
 		if (r < 0)
@@ -253,8 +269,7 @@ static int plan_sites(struct eng_plan *plan, const struct guest_record *rec, boo
 		if (r == VP_OK && tracers) {
 			r = eng_plan_give_back(plan, &rec->l, &site, diag);
 		} else if (r == VP_OK && site.word == ENG_WORD_NEW) {
-			memcpy(site.e.new, site.e.rest, site.e.len);
-			if (eng_txn_add(plan->txn, &site.e, site.symbol) < 0)
+			if (eng_plan_put_back(plan, &site) < 0)
 				r = diag_set(diag, VP_E_RANGE, "plan: too many changes");
 		}
 	}

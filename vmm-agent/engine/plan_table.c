@@ -3,12 +3,26 @@
  * One site of an apply that the guest's site table names: a place that a hotfix asks for by name, or a
  * function of a guest that is not Linux. The table says where, and what rests there; the walk and the
  * bytes say whether that is so.
+ *
+ *	site with a literal   its dispatcher's literal leads to the payload, and one word of the site calls
+ *	                      the dispatcher: VPATCH_REPLACE of a function, VPATCH_SITE_CALL of the others
+ *	LITERAL               the word itself gets the address of the payload: VPATCH_SITE_CALL
+ *	any other             one word, which leads to the payload itself
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/bytes.h"
 #include "vmm-agent/engine/plan_apply.h"
+
+/* riscv64: jalr t0, imm(t0) behind auipc t0, imm; RV unpriv. 2.4.1, 2.5.1 */
+#define AUIPC_T0      0x00000297u
+#define AUIPC_T0_MASK 0x00000fffu
+#define JALR_T0       0x000282e7u
+
+#define RESTS_AT_ZERO \
+	"has a literal that rests at 0, where a CPU inside its dispatcher would go after a revert"
 
 /* The edit of a record at this place. */
 static bool record_edit(const struct guest_record *rec, const struct vp_edit *at,
@@ -35,7 +49,9 @@ static int check_taken(struct eng_apply_plan *a, const struct vp_site *site)
 			struct vp_edit e;
 
 			vp_ledger_edit(&rec->l, j, &e);
-			if (e.kind == VP_EDIT_SITE && e.gva.v - site->at.v < site->len)
+			if (eng_edit_is_word(&e) &&
+			    (e.gva.v - site->at.v < site->len ||
+			     (site->literal.v != 0 && e.gva.v == site->literal.v)))
 				return diag_set(
 					a->diag, VP_E_SITE_TAKEN,
 					"site %s is taken by hotfix %s %s already: revert that "
@@ -52,12 +68,37 @@ static int refuse(struct eng_apply_plan *a, const struct vp_site *site, const ch
 			why);
 }
 
+static unsigned pointer_len(const struct eng_apply_plan *a)
+{
+	return a->arch->id == ARCH_THUMB2 ? 4 : 8;
+}
+
+static int check_literal(struct eng_apply_plan *a, const struct hf_replace *want,
+			 const struct vp_site *site)
+{
+	static const uint8_t none[VP_SITE_MAX];
+
+	if (want->how != HF_SITE_CALL && want->how != HF_SITE_WORD)
+		return refuse(a, site, "is a data word: say VPATCH_SITE_CALL or VPATCH_SITE_WORD");
+	if (want->how == HF_SITE_CALL && site->len != pointer_len(a))
+		return refuse(a, site, "is a data word, and too short for an address");
+	if (want->how == HF_SITE_WORD && want->word_len != site->len)
+		return refuse(a, site, "is of another length than the word for it");
+	if (site->dispatcher != VP_SITE_NO_DISPATCHER && memcmp(site->rest, none, site->len) == 0)
+		return refuse(a, site, RESTS_AT_ZERO);
+	if (a->info->consistency == HF_QUIESCE)
+		return refuse(a, site,
+			      "is a data word, and nobody knows who is inside of what it leads to: "
+			      "say VPATCH_CONSISTENCY_ENTRY");
+	return VP_OK;
+}
+
 /* Whether the site is one of what is asked for. */
 static int check_kind(struct eng_apply_plan *a, const struct hf_replace *want,
 		      const struct vp_site *site, unsigned insn_len)
 {
 	if (site->kind == VP_SITE_LITERAL)
-		return refuse(a, site, "is a data word, which a hotfix cannot name yet");
+		return check_literal(a, want, site);
 	if (want->how == HF_REPLACE && site->kind != VP_SITE_FUNCTION)
 		return refuse(a, site, "is no function: say VPATCH_SITE_CALL or another of them");
 	if (site->kind == VP_SITE_FUNCTION && want->how != HF_REPLACE && want->how != HF_SITE_JUMP)
@@ -76,28 +117,147 @@ static int check_kind(struct eng_apply_plan *a, const struct hf_replace *want,
 	return VP_OK;
 }
 
-static int check_bytes(struct eng_apply_plan *a, struct eng_func *f, const struct vp_site *site)
+/* The edit has its place and what rests there; this is where it lies and what it holds. */
+static int check_bytes(struct eng_apply_plan *a, struct vp_edit *e, const struct vp_site *site)
 {
+	bool text = e->kind == VP_EDIT_SITE;
 	uint8_t now[VP_EDIT_MAX];
 	struct vp_edit mine;
-	char who[128] = "";
-	int r = guest_text_gpa(a->plan->g, f->site.gva, f->site.len, &f->site.gpa);
+	char who[128] = "something else";
+	int r = text ? guest_text_gpa(a->plan->g, e->gva, e->len, &e->gpa)
+		     : guest_literal_gpa(a->plan->g, e->gva, e->len, &e->gpa);
 
 	if (r == VP_OK)
-		r = vp_read(a->plan->t, f->site.gpa, now, f->site.len);
+		r = vp_read(a->plan->t, e->gpa, now, e->len);
 	if (r < 0)
-		return diag_set(a->diag, r, "site %s at %#" PRIx64 ": %s", site->name,
-				f->site.gva.v, vp_err_sentence(r));
-	memcpy(f->site.rest, site->rest, f->site.len);
-	memcpy(f->site.old, site->rest, f->site.len);
-	if (a->cur && record_edit(a->cur, &f->site, &mine))
-		memcpy(f->site.old, mine.new, f->site.len);
-	if (memcmp(now, f->site.old, f->site.len) == 0)
+		return diag_set(a->diag, r, "site %s: %s at %#" PRIx64 ": %s", site->name,
+				text ? "text" : "its literal", e->gva.v, vp_err_sentence(r));
+	memcpy(e->old, e->rest, e->len);
+	if (a->cur && record_edit(a->cur, e, &mine))
+		memcpy(e->old, mine.new, e->len);
+	if (memcmp(now, e->old, e->len) == 0)
 		return VP_OK;
-	guest_site_who(a->plan->g, f->site.gva, now, f->site.len, who, sizeof(who));
-	return diag_set(a->diag, site->flags & VP_SITE_SHARED ? VP_E_SITE_TRACED : VP_E_SITE_BYTES,
-			"site %s at %#" PRIx64 " does not hold what the site table says, but %s",
-			site->name, f->site.gva.v, who);
+	if (text)
+		guest_site_who(a->plan->g, e->gva, now, e->len, who, sizeof(who));
+	return diag_set(
+		a->diag, text && site->flags & VP_SITE_SHARED ? VP_E_SITE_TRACED : VP_E_SITE_BYTES,
+		"site %s: %s at %#" PRIx64 " does not hold what the site table says, but %s",
+		site->name, text ? "text" : "its literal", e->gva.v, who);
+}
+
+/* --- sites whose dispatcher loads a literal ------------------------------------------------------- */
+
+static bool by_literal(const struct hf_replace *want, const struct vp_site *site)
+{
+	return site->literal.v != 0 &&
+	       (want->how == HF_REPLACE ||
+		(want->how == HF_SITE_CALL && site->kind != VP_SITE_FUNCTION));
+}
+
+/* Where in its site the word lies that calls the dispatcher, by sequence; less than 0: there is none. */
+static int word_off(const struct vp_site *site)
+{
+	switch (site->kind == VP_SITE_FUNCTION ? site->sequence : VP_SEQ_NONE) {
+	case VP_SEQ_NONE:
+	case VP_SEQ_RISCV_OPS_B:
+	case VP_SEQ_RISCV_OPS_C:
+	case VP_SEQ_THUMB_WIDE:
+	case VP_SEQ_PPC64_NOP:
+		return 0;
+	case VP_SEQ_ARM64_TWO:
+	case VP_SEQ_ARM64_THREE:
+	case VP_SEQ_RISCV_OPS_A:
+	case VP_SEQ_PPC64_MFLR:
+		return 4;
+	case VP_SEQ_ARM64_FOUR:
+		return 8;
+	default: /* two instructions would change */
+		return -1;
+	}
+}
+
+/* The jalr that goes with the auipc at rest. */
+static int make_jalr(const struct vp_site *site, vp_gva_t to, uint8_t *buf)
+{
+	uint32_t auipc = vp_ld32(site->rest);
+	uint64_t base = site->at.v + (uint64_t)(int64_t)(int32_t)(auipc & ~AUIPC_T0_MASK);
+
+	if ((auipc & AUIPC_T0_MASK) != AUIPC_T0)
+		return VP_E_SITE_BYTES;
+	if (!arch_fits_signed(to.v - base, 12))
+		return VP_E_REACH;
+	vp_st32(buf, JALR_T0 | (uint32_t)(to.v - base) << 20);
+	return VP_OK;
+}
+
+/* jal t0 in place of jal ra. */
+static int make_jal(struct eng_apply_plan *a, const struct vp_site *site, vp_gva_t to, uint8_t *buf)
+{
+	unsigned len;
+	int r = a->arch->call(buf, site->at, to, &len);
+
+	vp_st32(buf, (vp_ld32(buf) & ~0xf80u) | 5u << 7);
+	return r;
+}
+
+/* The site's word that calls the dispatcher, into f->site.new. */
+static int make_call(struct eng_apply_plan *a, const struct vp_site *site, vp_gva_t to,
+		     struct vp_edit *e)
+{
+	unsigned len = e->len;
+	int r;
+
+	switch (site->kind == VP_SITE_FUNCTION ? site->sequence : VP_SEQ_NONE) {
+	case VP_SEQ_RISCV_OPS_A:
+		return make_jalr(site, to, e->new);
+	case VP_SEQ_RISCV_OPS_B:
+	case VP_SEQ_RISCV_OPS_C:
+		return make_jal(a, site, to, e->new);
+	default:
+		r = site->kind == VP_SITE_JUMP ? a->arch->branch(e->new, e->gva, to, &len)
+					       : a->arch->call(e->new, e->gva, to, &len);
+		return r == VP_OK && len != e->len ? VP_E_RANGE : r;
+	}
+}
+
+static int plan_literal(struct eng_apply_plan *a, struct eng_func *f, const struct vp_site *site)
+{
+	struct vp_edit lit = {.gva = site->literal,
+			      .kind = VP_EDIT_LITERAL,
+			      .discipline = VP_DISCIPLINE_STOP,
+			      .len = (uint8_t)pointer_len(a)};
+	struct vp_dispatcher d;
+	int off = word_off(site), r;
+
+	r = vp_sites_dispatcher(guest_sites_table(a->plan->g), site->dispatcher, &d);
+	if (r < 0)
+		return refuse(a, site, "has no dispatcher");
+	if (d.kind != VP_DISPATCHER_POINTER)
+		return refuse(a, site,
+			      "has a dispatcher that wants a structure of the guest's tracer, "
+			      "which a hotfix cannot give it");
+	if (site->literal_rest == 0)
+		return refuse(a, site, RESTS_AT_ZERO);
+	if (off < 0)
+		return refuse(a, site, "needs more than one instruction to call its dispatcher");
+	for (unsigned i = 0; i < lit.len; i++)
+		lit.rest[i] = (uint8_t)(site->literal_rest >> 8 * i);
+	f->site.gva.v += (unsigned)off;
+	f->site.len = (uint8_t)(site->kind == VP_SITE_FUNCTION ? 4 : site->len);
+	memcpy(f->site.rest, site->rest + off, f->site.len);
+	r = make_call(a, site, d.at, &f->site);
+	if (r < 0)
+		return diag_set(a->diag, r, "site %s at %#" PRIx64 ": a call of its dispatcher: %s",
+				site->name, site->at.v, vp_err_sentence(r));
+	r = check_bytes(a, &lit, site);
+	if (r == VP_OK)
+		r = check_bytes(a, &f->site, site);
+	/* It calls its dispatcher at rest. */
+	if (r == VP_OK && memcmp(f->site.rest, f->site.new, f->site.len) == 0)
+		f->site = lit;
+	else
+		f->literal = lit;
+	return r;
 }
 
 int eng_plan_table(struct eng_apply_plan *a, const struct hf_replace *want)
@@ -117,7 +277,7 @@ int eng_plan_table(struct eng_apply_plan *a, const struct hf_replace *want)
 		r = check_taken(a, &site);
 	if (r < 0)
 		return r;
-	f->want = want;
+	*f = (struct eng_func){.want = want};
 	f->addr = site.at;
 	f->size = site.len;
 	for (size_t i = 0; i < a->n_funcs; i++)
@@ -126,12 +286,16 @@ int eng_plan_table(struct eng_apply_plan *a, const struct hf_replace *want)
 					a->info->name, want->symbol);
 	f->site = (struct vp_edit){
 		.gva = site.at,
-		.kind = VP_EDIT_SITE,
+		.kind = site.kind == VP_SITE_LITERAL ? VP_EDIT_LITERAL : VP_EDIT_SITE,
 		.discipline = VP_DISCIPLINE_STOP,
 		.len = (uint8_t)(site.kind == VP_SITE_FUNCTION ? len : site.len),
 	};
-	f->marks = false;
-	r = check_bytes(a, f, &site);
+	if (by_literal(want, &site)) {
+		r = plan_literal(a, f, &site);
+	} else {
+		memcpy(f->site.rest, site.rest, f->site.len);
+		r = check_bytes(a, &f->site, &site);
+	}
 	a->n_funcs += r == VP_OK;
 	return r;
 }

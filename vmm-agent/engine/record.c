@@ -53,6 +53,63 @@ static bool rests_in_table(struct guest *g, const struct vp_edit *e, struct eng_
 	return true;
 }
 
+/* Where an edit of this kind lies now. */
+static int locate(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret)
+{
+	int r = VP_E_RANGE;
+
+	if (kind == VP_EDIT_LITERAL)
+		r = guest_literal_gpa(ctx, at, len, ret);
+	if (r == VP_E_RANGE && kind != VP_EDIT_TRACER)
+		r = guest_text_gpa(ctx, at, len, ret);
+	/* A literal may lie ahead of the function that loads it, or among the data. */
+	if (kind == VP_EDIT_TRACER || (kind == VP_EDIT_LITERAL && r == VP_E_RANGE))
+		r = guest_data_gpa(ctx, at, len, ret);
+	return r;
+}
+
+/* What rests in a literal nobody but the table says. */
+static void literal_in_table(struct guest *g, const struct vp_edit *e, struct eng_site *ret)
+{
+	struct vp_site site;
+	uint8_t rest[VP_EDIT_MAX];
+
+	if (!guest_literal_at(g, e->gva, e->len, &site, rest))
+		return;
+	if (site.name)
+		snprintf(ret->symbol, sizeof(ret->symbol), "%s", site.name);
+	if (site.kind != VP_SITE_LITERAL)
+		ret->owner = site.at;
+	ret->owner_len = site.len;
+	ret->entry.tracer_idle = true;
+	ret->trusted = memcmp(e->rest, rest, e->len) == 0;
+}
+
+bool eng_edit_is_word(const struct vp_edit *e)
+{
+	return e->kind == VP_EDIT_SITE || e->kind == VP_EDIT_LITERAL;
+}
+
+int eng_need_table(struct guest *g, const struct guest_arena *arena, unsigned flags,
+		   struct diag *diag)
+{
+	const struct guest_sites *s;
+
+	for (size_t i = 0; i < arena->n_records; i++)
+		for (uint32_t j = 0; j < arena->records[i].l.n_edits; j++) {
+			struct vp_edit e;
+			int r;
+
+			vp_ledger_edit(&arena->records[i].l, j, &e);
+			if (e.kind != VP_EDIT_LITERAL)
+				continue;
+			r = guest_stub(g, flags, diag, &s);
+			return r == VP_E_NO_STUB && !eng_record_live(&arena->records[i]) ? VP_OK
+											 : r;
+		}
+	return VP_OK;
+}
+
 int eng_site_read(struct guest *g, const struct vp_ledger *l, const struct vp_edit *e,
 		  struct eng_site *ret)
 {
@@ -60,13 +117,15 @@ int eng_site_read(struct guest *g, const struct vp_ledger *l, const struct vp_ed
 	int r;
 
 	*ret = (struct eng_site){.e = *e};
-	r = guest_text_gpa(g, e->gva, e->len, &ret->e.gpa);
+	r = locate(g, (enum vp_edit_kind)e->kind, e->gva, e->len, &ret->e.gpa);
 	if (r == VP_OK)
 		r = guest_read(g, e->gva, ret->e.old, e->len);
 	if (r < 0)
 		return r;
 	snprintf(ret->symbol, sizeof(ret->symbol), "%#llx", (unsigned long long)e->gva.v);
-	if (!rests_in_table(g, e, ret) && guest_sym_at(g, e->gva, &sym) == VP_OK) {
+	if (e->kind == VP_EDIT_LITERAL)
+		literal_in_table(g, e, ret);
+	else if (!rests_in_table(g, e, ret) && guest_sym_at(g, e->gva, &sym) == VP_OK) {
 		snprintf(ret->symbol, sizeof(ret->symbol), "%.*s", HF_SYMBOL_MAX - 1, sym.name);
 		ret->trusted = rests(g, e, &sym, &ret->entry) && leads_to_payload(g, l, e);
 	}
@@ -81,12 +140,14 @@ static void look_other(struct guest *g, const struct eng_site *site, struct eng_
 {
 	struct arch_insn insn;
 	char who[128] = "";
-	bool patched = guest_info(g)->arch->decode(site->e.old, site->e.len, site->e.gva, &insn) ==
+	bool patched = site->e.kind == VP_EDIT_SITE &&
+		       guest_info(g)->arch->decode(site->e.old, site->e.len, site->e.gva, &insn) ==
 			       VP_OK &&
 		       (insn.kind == ARCH_INSN_BRANCH || insn.kind == ARCH_INSN_CALL ||
 			insn.kind == ARCH_INSN_TRAP);
 
-	guest_site_who(g, site->e.gva, site->e.old, site->e.len, who, sizeof(who));
+	if (site->e.kind == VP_EDIT_SITE)
+		guest_site_who(g, site->e.gva, site->e.old, site->e.len, who, sizeof(who));
 	if (look->state != ENG_ALTERED)
 		look->state = patched ? ENG_SHADOWED : ENG_ALTERED;
 	snprintf(look->words, sizeof(look->words), "%.80s holds %.120s", site->symbol,
@@ -142,7 +203,7 @@ int eng_record_look(struct guest *g, const struct guest_record *rec, struct eng_
 		int r;
 
 		vp_ledger_edit(&rec->l, i, &e);
-		if (e.kind != VP_EDIT_SITE)
+		if (!eng_edit_is_word(&e))
 			continue;
 		r = eng_site_read(g, &rec->l, &e, &site);
 		if (r < 0)
@@ -154,7 +215,7 @@ int eng_record_look(struct guest *g, const struct guest_record *rec, struct eng_
 			continue; /* others may have the function by now */
 		if (site.word == ENG_WORD_OTHER)
 			look_other(g, &site, ret);
-		else if (site.word == ENG_WORD_NEW)
+		else if (site.word == ENG_WORD_NEW && e.kind == VP_EDIT_SITE)
 			r = look_tracer(g, &site, ret);
 		if (r < 0)
 			return r;
@@ -182,20 +243,16 @@ static int view_outside(void *ctx, struct vp_paused *p, const struct guest_span 
 	return guest_check_outside(ctx, p, spans, n, diag);
 }
 
-static int view_locate(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret)
+static int view_table(void *ctx, struct diag *diag)
 {
-	int r = VP_E_RANGE;
-
-	if (kind != VP_EDIT_TRACER)
-		r = guest_text_gpa(ctx, at, len, ret);
-	/* A literal may lie ahead of the function that loads it, or among the data. */
-	if (kind == VP_EDIT_TRACER || (kind == VP_EDIT_LITERAL && r == VP_E_RANGE))
-		r = guest_data_gpa(ctx, at, len, ret);
-	return r;
+	return guest_check_table(ctx, diag);
 }
 
 struct eng_view eng_view_of(struct guest *g)
 {
-	return (struct eng_view){
-		.held = view_held, .locate = view_locate, .outside = view_outside, .ctx = g};
+	return (struct eng_view){.held = view_held,
+				 .locate = locate,
+				 .table = view_table,
+				 .outside = view_outside,
+				 .ctx = g};
 }

@@ -54,11 +54,16 @@ static int fill_edits(struct guest *g, struct eng_hotfix *h)
 		return VP_E_NOMEM;
 	for (uint32_t i = 0; i < h->l.n_edits; i++) {
 		struct eng_edit *e = &h->edits[i];
+		uint8_t rest[VP_EDIT_MAX];
 		struct guest_sym sym;
+		struct vp_site site;
 
 		vp_ledger_edit(&h->l, i, &e->edit);
 		if (e->edit.kind == VP_EDIT_SITE && guest_sym_at(g, e->edit.gva, &sym) == VP_OK)
 			snprintf(e->symbol, sizeof(e->symbol), "%.*s", HF_SYMBOL_MAX - 1, sym.name);
+		if (e->edit.kind == VP_EDIT_LITERAL &&
+		    guest_literal_at(g, e->edit.gva, e->edit.len, &site, rest) && site.name)
+			snprintf(e->symbol, sizeof(e->symbol), "%s", site.name);
 		marks = marks || e->edit.kind == VP_EDIT_TRACER;
 	}
 	for (uint32_t i = 0; marks && i < h->l.n_edits; i++)
@@ -163,6 +168,8 @@ int eng_status(struct vp_target *t, struct guest *g, const char *name, const str
 	if (r == VP_OK && ret->arena.newer)
 		r = diag_set(diag, VP_E_VERSION,
 			     "the guest's ledger was written by a newer vpatch: use that one");
+	if (r == VP_OK)
+		r = eng_need_table(g, &ret->arena, GUEST_MAY_HOLD, diag);
 	if (r == VP_OK)
 		r = fill_list(g, name, diag, ret);
 	if (r == VP_OK)

@@ -14,6 +14,8 @@ struct eng_view {
 	int (*held)(void *ctx, struct vp_paused *p, vp_gva_t *pcs, struct diag *diag);
 	/* Walks the page tables now: where [at, at + len) of this kind of edit lies. */
 	int (*locate)(void *ctx, enum vp_edit_kind kind, vp_gva_t at, size_t len, vp_gpa_t *ret);
+	/* guest_check_table, ahead of a live change's words; may be NULL */
+	int (*table)(void *ctx, struct diag *diag);
 	/* guest_check_outside */
 	int (*outside)(void *ctx, struct vp_paused *p, const struct guest_span *spans, size_t n,
 		       struct diag *diag);

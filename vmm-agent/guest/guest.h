@@ -122,11 +122,22 @@ int guest_data_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *gpa_ret) 
 int guest_stub(struct guest *g, unsigned flags, struct diag *diag,
 	       const struct guest_sites **ret) VP_MUST_USE;
 
+/* Of one that has been found; NULL otherwise. */
+const struct vp_sites *guest_sites_table(const struct guest *g);
+
 /* The one site of that name. VP_E_NO_SITE, VP_E_SYM_AMBIGUOUS; or guest_stub's. */
 int guest_site(struct guest *g, const char *name, unsigned flags, struct diag *diag,
 	       struct vp_site *ret) VP_MUST_USE;
 /* The site that [at, at + len) is bytes of, of a table that has been found already. */
 bool guest_site_at(const struct guest *g, vp_gva_t at, size_t len, struct vp_site *ret);
+
+/* A literal of such a table: the site that it belongs to, or that is one, and the len bytes that rest in it. */
+bool guest_literal_at(const struct guest *g, vp_gva_t at, size_t len, struct vp_site *ret,
+		      uint8_t *rest);
+/* Where it lies: memory of the kernel's, text or data. VP_E_RANGE if the guest has no such table. */
+int guest_literal_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *ret) VP_MUST_USE;
+/* The table, if one has been found, is where and what it was: VP_E_GUEST_CHANGED otherwise. */
+int guest_check_table(struct guest *g, struct diag *diag) VP_MUST_USE;
 
 /* Where records for the guest's trap handler can be put, at most cap, those that are free now; *n_ret 0
  * where it has no handler that reads them. */

@@ -217,14 +217,15 @@ static int say_changed(unsigned vcpu, int r, struct diag *diag)
 int guest_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs, struct diag *diag)
 {
 	unsigned vcpus = vp_target_info(g->t)->vcpus, agreed = 0;
+	int r;
 
 	if (guest_is_stub(g))
 		return stub_check_held(g, p, pcs, diag);
 	for (unsigned i = 0; i < vcpus; i++) {
 		struct arch_regs regs;
 		struct arch_mmu mmu;
-		int r = vp_regs(p, i, &regs);
 
+		r = vp_regs(p, i, &regs);
 		if (r < 0)
 			return say_changed(i, r, diag);
 		if (pcs)
@@ -245,5 +246,6 @@ int guest_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs, struct
 		return diag_set(diag, VP_E_GUEST_CHANGED,
 				"no vCPU runs the kernel that was looked at: the guest is "
 				"rebooting, try again");
-	return guest_check_panic(g, diag);
+	r = guest_check_table(g, diag);
+	return r == VP_OK ? guest_check_panic(g, diag) : r;
 }

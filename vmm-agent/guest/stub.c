@@ -64,6 +64,11 @@ int guest_open_stub(struct vp_target *t, unsigned flags, struct diag *diag, stru
 	return VP_OK;
 }
 
+const struct vp_sites *guest_sites_table(const struct guest *g)
+{
+	return g->stub ? &g->stub->table : NULL;
+}
+
 /* --- sites ------------------------------------------------------------------------------------- */
 
 int guest_site(struct guest *g, const char *name, unsigned flags, struct diag *diag,
@@ -93,6 +98,29 @@ bool guest_site_at(const struct guest *g, vp_gva_t at, size_t len, struct vp_sit
 	return g->stub && vp_sites_find(&g->stub->table, at, &i) == VP_OK &&
 	       vp_sites_site(&g->stub->table, i, ret) == VP_OK &&
 	       vp_fits(at.v - ret->at.v, len, ret->len);
+}
+
+bool guest_literal_at(const struct guest *g, vp_gva_t at, size_t len, struct vp_site *ret,
+		      uint8_t *rest)
+{
+	uint8_t word[8];
+
+	for (uint32_t i = 0; g->stub && len <= sizeof(word) && i < g->stub->table.sites.n; i++) {
+		if (vp_sites_site(&g->stub->table, i, ret) < 0)
+			return false;
+		if (ret->kind == VP_SITE_LITERAL ? ret->at.v != at.v || ret->len != len
+						 : at.v == 0 || ret->literal.v != at.v)
+			continue;
+		vp_st64(word, ret->literal_rest);
+		memcpy(rest, ret->kind == VP_SITE_LITERAL ? ret->rest : word, len);
+		return true;
+	}
+	return false;
+}
+
+int guest_literal_gpa(struct guest *g, vp_gva_t at, size_t len, vp_gpa_t *ret)
+{
+	return g->stub ? guest_sites_gpa(g->stub, at, len, GUEST_SITES_DATA, ret) : VP_E_RANGE;
 }
 
 /* --- its functions, as symbols -------------------------------------------------------------------- */
@@ -159,15 +187,24 @@ static int say_changed(const struct guest *g, struct diag *diag)
 			vp_target_info(g->t)->name);
 }
 
+int guest_check_table(struct guest *g, struct diag *diag)
+{
+	int r = g->stub ? guest_sites_still(g->stub) : VP_OK;
+
+	if (r == VP_OK)
+		return r;
+	return r == VP_E_GUEST_CHANGED
+		       ? say_changed(g, diag)
+		       : diag_set(diag, r, "the guest's site table: %s", vp_err_sentence(r));
+}
+
 int stub_check_held(struct guest *g, struct vp_paused *p, vp_gva_t *pcs, struct diag *diag)
 {
 	unsigned vcpus = vp_target_info(g->t)->vcpus, agreed = 0;
-	int r = guest_sites_still(g->stub);
+	int r = guest_check_table(g, diag);
 
 	if (r < 0)
-		return r == VP_E_GUEST_CHANGED ? say_changed(g, diag)
-					       : diag_set(diag, r, "the guest's site table: %s",
-							  vp_err_sentence(r));
+		return r;
 	for (unsigned i = 0; i < vcpus; i++) {
 		struct arch_regs regs;
 

@@ -342,6 +342,10 @@ static const u16 __vpatch_alt[] __used __section(".vpatch.alt") __aligned(2) = {
  * Sites of the guest's site table, by the names that vpatch sites lists: what stands there becomes a
  * call or a branch to a function of this file, nothing, or one instruction in hexadecimal, as it lies in
  * memory: VPATCH_SITE_WORD(tick, "1f2003d5"). A name may have any printable characters but the comma.
+ *
+ * Of a site that is a data word (FUNCTION.literal of the stub for Linux), VPATCH_SITE_CALL makes the word
+ * the function's address; consistency is then entry. A site whose dispatcher loads a literal is switched
+ * by that literal: VPATCH_REPLACE of a function, VPATCH_SITE_CALL of the others.
  */
 #define VPATCH_SITE_CALL(site, function)                 \
 	__vpatch_meta("site.call=" #site "," #function); \
