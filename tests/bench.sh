@@ -3,12 +3,12 @@
 # make bench: how long a guest is held and what a change costs, beside what people use now. It decides
 # nothing: what is too slow is said, not failed.
 #
-#   PARTS='window linux'    tests/bench/PART.sh each (default both)
+#   PARTS='window linux live many discovery'    tests/bench/PART.sh each (default all)
 #   ROUNDS=N                of each part, instead of its own number
 set -u
 . "$(dirname "$0")/common.sh"
 bad=0
-for part in ${PARTS:-window linux}; do
+for part in ${PARTS:-window linux live many discovery}; do
   echo "${bold}$part${plain}"
   "tests/bench/$part.sh"
   r=$?

@@ -25,6 +25,8 @@ struct vp_driver {
 	int (*slots)(void *self, struct vp_slot **ret, size_t *n_ret, struct diag *diag);
 	int (*vcpus)(void *self, struct vp_vcpu **ret, struct diag *diag);
 	int (*peek_regs)(void *self, unsigned vcpu, struct arch_regs *ret, struct diag *diag);
+	int (*peek_all)(void *self, struct arch_regs *ret,
+			struct diag *diag);          /* NULL: each by itself */
 	int (*check)(void *self, struct diag *diag); /* NULL: arm alone can tell */
 	int (*arm)(void *self, enum vp_after after, struct diag *diag);
 	void (*disarm)(void *self);

@@ -380,6 +380,20 @@ int vp_peek_regs(struct vp_target *t, unsigned vcpu, struct arch_regs *ret, stru
 	return regs_ret(r, &got, ret);
 }
 
+int vp_peek_all(struct vp_target *t, struct arch_regs *ret, struct diag *diag)
+{
+	bool at_once = t->driver->peek_all && !t->held;
+	int r = VP_OK;
+
+	if (at_once) {
+		memset(ret, 0, t->info.vcpus * sizeof(*ret));
+		r = t->driver->peek_all(t->self, ret, diag);
+	}
+	for (unsigned i = 0; r == VP_OK && i < t->info.vcpus; i++)
+		r = at_once ? regs_ret(VP_OK, &ret[i], &ret[i]) : vp_peek_regs(t, i, &ret[i], diag);
+	return r;
+}
+
 int vp_check(struct vp_target *t, struct diag *diag)
 {
 	return t->driver->check ? t->driver->check(t->self, diag) : VP_OK;

@@ -159,6 +159,8 @@ int vp_vcpus(struct vp_target *t, struct vp_vcpu **ret, struct diag *diag) VP_MU
  * shortest kind, which the caller must have allowed. May give fewer registers than vp_regs. */
 int vp_peek_regs(struct vp_target *t, unsigned vcpu, struct arch_regs *ret,
 		 struct diag *diag) VP_MUST_USE;
+/* The same of all info.vcpus, at most by one hold where the driver can. */
+int vp_peek_all(struct vp_target *t, struct arch_regs *ret, struct diag *diag) VP_MUST_USE;
 
 enum vp_after {
 	VP_AFTER_AS_FOUND, /* resume only what was running when armed */

@@ -15,6 +15,7 @@
 #include "vmm-agent/base/clock.h"
 #include "vmm-agent/domain/domain.h"
 #include "vmm-agent/drv/kvm.h"
+#include "vmm-agent/engine/poke.h"
 #include "vmm-agent/engine/record.h"
 #include "vmm-agent/engine/vmm.h"
 
@@ -34,6 +35,8 @@ const char *const op_name[OPS] = {
 	[OP_PTRACE] = "floor-ptrace",
 	[OP_PTRACE_FIFO] = "floor-ptrace-fifo",
 	[OP_INPROC] = "inproc-apply",
+	[OP_LITERAL] = "kvm-live-literal",
+	[OP_TRAP] = "kvm-live-trap",
 };
 
 static bool say(const char *what, const char *words)
@@ -342,6 +345,42 @@ static int in_the_vmm(struct rig *r, bool back, struct sample *ret)
 	return e;
 }
 
+/* The last page of RAM, of which the guest has no use: a site, a literal and a trap record. */
+static int poke(struct rig *r, enum vp_discipline d, struct sample *ret)
+{
+	const vp_gpa_t page = vp_gpa(((uint64_t)BARE_RAM_MIB << 20) - 4096);
+	const struct arch_ops *arch = vp_target_info(r->kvm.t)->arch;
+	const bool trap = d == VP_DISCIPLINE_TRAP;
+	const struct arch_poke_ask ask = {.at = vp_gva(page.v),
+					  .len = trap ? sizeof(nop) : 0,
+					  .old = nop,
+					  .new = nop8,
+					  .literal = vp_gva(trap ? 0 : page.v + 64),
+					  .literal_new = !trap,
+					  .discipline = d,
+					  .live = true,
+					  .handler = true};
+	struct arch_poke prog;
+	const struct eng_poke p = {&prog, vp_gva(page.v), page, vp_gpa(page.v + 64),
+				   vp_gpa(page.v + 128)};
+	uint64_t from = clock_now(), begun;
+	const char *why = "";
+	struct vp_live *l;
+	int e = arch_poke(arch, &ask, &prog, &why);
+
+	if (e < 0)
+		return diag_set(&r->diag, e, "no such program: %s", why);
+	e = vp_live_open(r->kvm.t, &r->diag, &l);
+	if (e < 0)
+		return e;
+	begun = clock_now();
+	e = eng_poke_run(l, &p, 1, NULL, clock_in(PATIENCE), &r->diag, NULL);
+	ret->window_ns = clock_now() - begun;
+	vp_live_close(l);
+	ret->total_ns = clock_now() - from;
+	return e;
+}
+
 static int stop_cont(struct rig *r, struct sample *ret)
 {
 	uint64_t from = clock_now();
@@ -389,6 +428,10 @@ static int run_once(struct rig *r, enum op op, unsigned sites, bool back, struct
 		return by_ptrace(r, &r->floor[1], ret);
 	case OP_INPROC:
 		return in_the_vmm(r, back, ret);
+	case OP_LITERAL:
+		return poke(r, VP_DISCIPLINE_LITERAL, ret);
+	case OP_TRAP:
+		return poke(r, VP_DISCIPLINE_TRAP, ret);
 	default:
 		usleep(NONE_US);
 		return VP_OK;

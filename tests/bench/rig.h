@@ -25,6 +25,8 @@ enum op {
 	OP_PTRACE, /* hold and release by floor.c */
 	OP_PTRACE_FIFO, /* the same at a real-time priority */
 	OP_INPROC,      /* apply and revert by libvpatch in the VMM; the example VMM's alone */
+	OP_LITERAL,     /* one data word stored while the guest runs: all of a literal's change */
+	OP_TRAP, /* the stores and syncs of a trap's change, at a place that nobody executes */
 	OPS,
 };
 

@@ -8,14 +8,19 @@ struct at {
 	unsigned sites;
 };
 
-/* Median window in nanoseconds; 0 when it was not measured. */
-static double median(const struct report *r, struct at at)
+/* Median in nanoseconds; 0 when it was not measured. */
+static double median_of(const struct report *r, struct at at, enum field field)
 {
 	const struct series like = {
 		.vmm = at.vmm, .vcpus = at.vcpus, .busy = at.busy, .op = at.op, .sites = at.sites};
 	const struct series *s = report_find(r, &like);
 
-	return s ? (double)stat_of(&s->samples, WINDOW).median : 0;
+	return s ? (double)stat_of(&s->samples, field).median : 0;
+}
+
+static double median(const struct report *r, struct at at)
+{
+	return median_of(r, at, WINDOW);
 }
 
 struct list {
@@ -38,6 +43,17 @@ static void add_slope(struct list *l, struct target t, struct at a, struct at b,
 static void add_ratio(struct list *l, struct target t, struct at a, struct at b)
 {
 	double x = median(l->r, a), y = median(l->r, b);
+
+	if (x == 0 || y == 0 || l->n == TARGETS_MAX)
+		return;
+	t.figure = x / y;
+	l->target[l->n++] = t;
+}
+
+/* What a CPU of the guest missed, as it saw itself: without the machine's own noise it would be less. */
+static void add_gap_ratio(struct list *l, struct target t, struct at a, struct at b)
+{
+	double x = median_of(l->r, a, GAP), y = median_of(l->r, b, GAP);
 
 	if (x == 0 || y == 0 || l->n == TARGETS_MAX)
 		return;
@@ -80,5 +96,9 @@ unsigned targets_of(const struct report *r, struct target ret[TARGETS_MAX])
 		  OTHER(2, 2, OP_INPROC, 1), OTHER(2, 2, OP_APPLY, 1));
 	add_ratio(&l, T("inproc_per_kvm_idle_ratio", "inproc : kvm, whole applies, 2 halted", 1),
 		  OTHER(2, 0, OP_INPROC, 1), OTHER(2, 0, OP_APPLY, 1));
+	add_gap_ratio(&l, T("gap_literal_per_stop_ratio", "guest's gap, live literal : stop", 1),
+		      QEMU(2, 2, OP_LITERAL, 1), kvm);
+	add_gap_ratio(&l, T("gap_trap_per_stop_ratio", "guest's gap, live trap : stop", 1),
+		      QEMU(2, 2, OP_TRAP, 1), kvm);
 	return l.n;
 }

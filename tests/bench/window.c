@@ -60,6 +60,8 @@ static const struct {
 	{OP_GDB, 1, 1, BASE},
 	{OP_QMP, 0, 1, BASE},
 	{OP_HOLD, 0, 1, BASE | OTHER},
+	{OP_LITERAL, 1, 1, BASE},
+	{OP_TRAP, 1, 1, BASE},
 	{OP_PTRACE, 0, 1, BASE | OTHER},
 	{OP_PTRACE_FIFO, 0, 1, BASE | OTHER},
 	{OP_KVM, 10, 1, WHOLE},

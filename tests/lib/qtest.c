@@ -290,6 +290,11 @@ static int drv_peek_regs(void *self, unsigned vcpu, struct arch_regs *ret, struc
 	return vp_peek_regs(way(self), vcpu, ret, diag);
 }
 
+static int drv_peek_all(void *self, struct arch_regs *ret, struct diag *diag)
+{
+	return vp_peek_all(way(self), ret, diag);
+}
+
 static int drv_check(void *self, struct diag *diag)
 {
 	return vp_check(way(self), diag);
@@ -366,6 +371,7 @@ static const struct vp_driver driver = {
 	.slots = drv_slots,
 	.vcpus = drv_vcpus,
 	.peek_regs = drv_peek_regs,
+	.peek_all = drv_peek_all,
 	.check = drv_check,
 	.arm = drv_arm,
 	.disarm = drv_disarm,

@@ -171,6 +171,45 @@ static void check_write_is_read_back(enum vm_kind kind)
 	stop(&c);
 }
 
+/* Neighbours in a page go as one, with what is between them; an overlap, a piece over a page's end and a
+ * page that is met again come out as if each had gone by itself. */
+static void check_pieces_are_written_in_their_order(enum vm_kind kind)
+{
+	enum { LEN = 5 * 4096, PIECES = 600 };
+	static uint8_t model[LEN], back[LEN], data[PIECES][32];
+	static struct vp_io io[PIECES];
+	struct vp_paused *p;
+	struct ctx c;
+	vp_gpa_t at;
+
+	start(&c, kind, NULL);
+	at = scratch(kind);
+	for (unsigned i = 0; i < LEN; i++)
+		model[i] = (uint8_t)rand();
+	for (unsigned i = 0; i < PIECES; i++) {
+		size_t len = 1 + (unsigned)rand() % sizeof(data[i]);
+		/* First in ascending order, then anywhere. */
+		size_t off = i < PIECES / 2 ? i * (LEN / (PIECES / 2)) : (unsigned)rand();
+
+		off %= LEN - sizeof(data[i]);
+		for (size_t j = 0; j < len; j++)
+			data[i][j] = (uint8_t)rand();
+		io[i] = (struct vp_io){vp_gpa(at.v + off), data[i], len};
+	}
+	OK(&c, vp_arm(c.t, VP_AFTER_AS_FOUND, &c.diag));
+	OK(&c, vp_pause(c.t, clock_in(2 * SECOND), &c.diag, &p));
+	OK(&c, vp_write(p, at, model, LEN));
+	OK(&c, vp_write_all(p, io, PIECES));
+	for (unsigned i = 0; i < PIECES; i++)
+		memcpy(model + (io[i].at.v - at.v), data[i], io[i].len);
+	OK(&c, vp_read(c.t, at, back, LEN));
+	assert_memory_equal(back, model, LEN);
+	OK(&c, vp_write_all(p, io, 0));
+	OK(&c, vp_resume(p));
+	vp_disarm(c.t);
+	stop(&c);
+}
+
 static void check_paused_stays_paused(enum vm_kind kind)
 {
 	struct arch_regs before[2], after[2];
@@ -737,6 +776,7 @@ static void measure(enum vm_kind kind)
 
 EACH(identity_and_ram_are_the_vms_own, check_identity_and_ram)
 EACH(a_write_is_read_back, check_write_is_read_back)
+EACH(pieces_are_written_in_their_order, check_pieces_are_written_in_their_order)
 EACH(a_paused_guest_stays_paused, check_paused_stays_paused)
 EACH(rounds_leave_no_chardev, check_200_rounds_leave_nothing)
 EACH(peeked_registers_equal_held_ones, check_peek_equals_regs)
@@ -747,6 +787,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EACH_ROW(identity_and_ram_are_the_vms_own),
 		EACH_ROW(a_write_is_read_back),
+		EACH_ROW(pieces_are_written_in_their_order),
 		EACH_ROW(a_paused_guest_stays_paused),
 		EACH_ROW(rounds_leave_no_chardev),
 		EACH_ROW(peeked_registers_equal_held_ones),

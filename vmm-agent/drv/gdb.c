@@ -356,7 +356,12 @@ static int drv_regs(void *self, unsigned vcpu, struct arch_regs *ret)
 
 static int drv_write(void *self, vp_gpa_t at, const void *buf, size_t len)
 {
-	return gdb_stub_write(self, at, buf, len, clock_in(GDB_SURE_NS));
+	return gdb_write(self, at, buf, len);
+}
+
+static int drv_write_all(void *self, const struct vp_io *io, size_t n)
+{
+	return gdb_write_all(self, io, n);
 }
 
 /*
@@ -373,7 +378,9 @@ static int drv_sync(void *self)
 
 /* --- registers without a window ------------------------------------------------------------ */
 
-static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, struct diag *diag)
+/* n vCPUs from this one on, in one hold. */
+static int peek_by_hold(struct gdb *g, unsigned vcpu, unsigned n, struct arch_regs *ret,
+			struct diag *diag)
 {
 	bool armed = g->sh->ready, others = false;
 	int r = VP_OK, end;
@@ -393,10 +400,12 @@ static int peek_by_hold(struct gdb *g, unsigned vcpu, struct arch_regs *ret, str
 		return r;
 	r = drv_pause(g, clock_in(QEMU_CALL_NS), diag);
 	if (r == VP_OK) {
-		r = drv_regs(g, vcpu, ret);
-		if (r < 0)
-			diag_set(diag, r, "%s: registers of vCPU %u: %s", g->m->name, vcpu,
-				 vp_err_sentence(r));
+		for (unsigned i = 0; r == VP_OK && i < n; i++) {
+			r = drv_regs(g, vcpu + i, &ret[i]);
+			if (r < 0)
+				diag_set(diag, r, "%s: registers of vCPU %u: %s", g->m->name,
+					 vcpu + i, vp_err_sentence(r));
+		}
 		end = drv_resume(g);
 		if (end < 0)
 			r = diag_set(diag, end, "%s: %s", g->m->name, vp_err_sentence(end));
@@ -410,7 +419,19 @@ static int drv_peek_regs(void *self, unsigned vcpu, struct arch_regs *ret, struc
 {
 	return drv_caps(self) & VP_CAP_REGS_LIVE
 		       ? qemu_regs(((struct gdb *)self)->m, vcpu, ret, diag)
-		       : peek_by_hold(self, vcpu, ret, diag);
+		       : peek_by_hold(self, vcpu, 1, ret, diag);
+}
+
+static int drv_peek_all(void *self, struct arch_regs *ret, struct diag *diag)
+{
+	struct gdb *g = self;
+	int r = VP_OK;
+
+	if (!(drv_caps(g) & VP_CAP_REGS_LIVE))
+		return peek_by_hold(g, 0, g->m->vcpus, ret, diag);
+	for (unsigned i = 0; r == VP_OK && i < g->m->vcpus; i++)
+		r = qemu_regs(g->m, i, &ret[i], diag);
+	return r;
 }
 
 /* --- opening -------------------------------------------------------------------------------- */
@@ -463,6 +484,7 @@ static const struct vp_driver driver = {
 	.slots = drv_slots,
 	.vcpus = drv_vcpus,
 	.peek_regs = drv_peek_regs,
+	.peek_all = drv_peek_all,
 	.check = drv_check,
 	.arm = drv_arm,
 	.disarm = drv_disarm,
@@ -470,6 +492,7 @@ static const struct vp_driver driver = {
 	.takeover = drv_takeover,
 	.regs = drv_regs,
 	.write = drv_write,
+	.write_all = drv_write_all,
 	.sync = drv_sync,
 	.resume = drv_resume,
 };

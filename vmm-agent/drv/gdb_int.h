@@ -59,8 +59,11 @@ void gdb_stub_hang_up(struct gdb *g); /* the connection; does not let the guest 
 void gdb_stub_forget(struct gdb *g);  /* the way to the socket */
 int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline,
 		  struct arch_regs *ret) VP_MUST_USE;
-int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len,
-		   uint64_t deadline) VP_MUST_USE;
+
+/* gdb_write.c: writing, many requests under way at once. */
+int gdb_write(struct gdb *g, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
+/* n pieces in their order; neighbours that lie in one page go as one. */
+int gdb_write_all(struct gdb *g, const struct vp_io *io, size_t n) VP_MUST_USE;
 
 /* gdb_guard.c: the process that lets the guest go when every other one is dead, by calling let_go. */
 int gdb_guard_start(struct gdb *g, void (*let_go)(struct gdb *g), struct diag *diag) VP_MUST_USE;

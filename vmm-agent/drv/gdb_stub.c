@@ -534,31 +534,3 @@ int gdb_stub_regs(struct gdb *g, unsigned vcpu, uint64_t deadline, struct arch_r
 	*ret = regs;
 	return VP_OK;
 }
-
-int gdb_stub_write(struct gdb *g, vp_gpa_t at, const uint8_t *buf, size_t len, uint64_t deadline)
-{
-	/* `M`, two numbers of 16 digits, ',' and ':' take 35 bytes of a packet. */
-	size_t most = (g->packet_max - 64) / 2 & ~(size_t)7;
-	char request[RSP_PAYLOAD_MAX];
-
-	while (len > 0) {
-		size_t n = len < most ? len : most, reply_len;
-		int head = snprintf(request, sizeof(request),
-				    "M%llx,%zx:", (unsigned long long)at.v, n);
-		const char *reply = "";
-		int r;
-
-		rsp_hex(buf, n, request + head);
-		r = rsp_queue(&g->rsp, request, (size_t)head + 2 * n);
-		if (r == VP_OK)
-			r = rsp_reply(&g->rsp, deadline, &reply, &reply_len);
-		if (r < 0)
-			return r;
-		if (strcmp(reply, "OK") != 0)
-			return reply[0] == 'E' ? VP_E_IO : VP_E_PROTO;
-		buf += n;
-		at.v += n;
-		len -= n;
-	}
-	return VP_OK;
-}

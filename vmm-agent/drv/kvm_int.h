@@ -10,6 +10,7 @@
 #include "vmm-agent/driver.h"
 #include "vmm-agent/drv/kvm_scan.h"
 #include "vmm-agent/drv/qemu.h"
+#include "vmm-agent/drv/vmm_map.h"
 
 #define KVM_SURE_NS  (2 * CLOCK_NS_PER_SEC) /* each step of holding again after a death */
 #define KVM_HOLD_NS  (1 * CLOCK_NS_PER_SEC) /* a hold that has no deadline of its own */
@@ -38,11 +39,9 @@ struct kvm_thread {
 
 /* A piece of a file that the VMM has mapped shared, and that we have mapped, too. */
 struct kvm_map {
-	uint64_t hva, len; /* there */
-	uint64_t off;      /* in the file */
-	uint64_t major, minor, ino;
-	uint8_t *at; /* here */
-	bool proven; /* by the look that was taken last */
+	struct vmm_map v; /* there */
+	uint8_t *at;      /* here */
+	bool proven;      /* by the look that was taken last */
 };
 
 /* Interrupts waiting from the deadline of a hold on. */

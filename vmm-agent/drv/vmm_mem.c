@@ -10,95 +10,43 @@
 #include <unistd.h>
 
 #include "protocol/bytes.h"
+#include "vmm-agent/drv/vmm_map.h"
 
-#define PAGE       4096u
-#define PREFIX_MAX 64u
-#define BATCH      1024u /* pages a call; UIO_MAXIOV */
-
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PM_PRESENT (UINT64_C(1) << 63)
-#define PM_SWAP    (UINT64_C(1) << 62)
-
-struct mapping {
-	uint64_t start, end;
-	bool anonymous; /* private, and no file behind it: what was never touched is zero */
-};
+#define BATCH 1024u /* pages a call; UIO_MAXIOV */
 
 static int open_error(void)
 {
 	return errno == ENOENT || errno == ESRCH ? VP_E_NO_DOMAIN : VP_E_PERM;
 }
 
-/* The field behind the present one; NULL if there is none. */
-static const char *next_field(const char *at)
-{
-	at += strcspn(at, " ");
-	at += strspn(at, " ");
-	return *at ? at : NULL;
-}
+struct cover {
+	uint64_t at, left;
+};
 
-/* `7f3e00000000-7f3e04000000 rw-p 00000000 00:00 0 name`; proc_pid_maps(5) */
-static bool parse_mapping(const char *line, struct mapping *ret)
+static bool covers(const struct vmm_map *m, void *ctx)
 {
-	const char *perms, *field;
-	char *end;
+	struct cover *c = ctx;
+	uint64_t n;
 
-	ret->start = strtoull(line, &end, 16);
-	if (*end != '-')
+	if (!m->read || m->hva + m->len <= c->at)
+		return true;
+	if (m->hva > c->at)
 		return false;
-	ret->end = strtoull(end + 1, &end, 16);
-	perms = next_field(end);
-	field = perms;
-	for (int i = 0; field && i < 3; i++) /* to the inode, over offset and device */
-		field = next_field(field);
-	if (!field || strcspn(perms, " ") != 4 || ret->end <= ret->start)
-		return false;
-	ret->anonymous = perms[3] == 'p' && strtoull(field, NULL, 10) == 0;
-	return perms[0] == 'r';
-}
-
-/*
- * Whether [start, start + len) of the process is mapped readable without a hole, and whether all
- * of it is private anonymous memory. A host's map is as long as it likes; it is read line by line.
- */
-static int look_up(pid_t pid, uint64_t start, uint64_t len, bool *mapped, bool *anonymous)
-{
-	char path[64], *line = NULL;
-	uint64_t at = start, left = len;
-	size_t cap = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return open_error();
-	*anonymous = true;
-	while (left > 0 && getline(&line, &cap, f) > 0) {
-		struct mapping m;
-		uint64_t n;
-
-		if (!parse_mapping(line, &m) || m.end <= at)
-			continue;
-		if (m.start > at)
-			break;
-		n = m.end - at < left ? m.end - at : left;
-		*anonymous = *anonymous && m.anonymous;
-		at += n;
-		left -= n;
-	}
-	free(line);
-	fclose(f);
-	*mapped = left == 0;
-	return VP_OK;
+	n = m->hva + m->len - c->at;
+	if (n > c->left)
+		n = c->left;
+	c->at += n;
+	c->left -= n;
+	return c->left > 0;
 }
 
 int vmm_mem_check(const struct vmm_mem *m, struct diag *diag)
 {
 	for (size_t i = 0; i < m->n; i++) {
-		bool mapped, anonymous;
-		int r = look_up(m->pid, m->hva[i], m->ram[i].len, &mapped, &anonymous);
+		struct cover c = {m->hva[i], m->ram[i].len};
+		int r = vmm_map_each(m->pid, covers, &c);
 
-		if (r == VP_OK && !mapped)
+		if (r == VP_OK && c.left > 0)
 			r = VP_E_NO_DOMAIN;
 		if (r < 0)
 			return diag_set(
@@ -245,146 +193,6 @@ int vmm_mem_read_all(const struct vmm_mem *m, const struct vp_io *io, size_t n)
 int vmm_mem_write_all(const struct vmm_mem *m, const struct vp_io *io, size_t n)
 {
 	return copy_all(m, io, n, true);
-}
-
-struct finder {
-	const struct vmm_mem *m;
-	const void *prefix;
-	size_t n;
-	vp_gpa_t *found;
-	size_t cap, count;
-	int pagemap; /* -1: look at every page */
-	uint64_t host_page;
-	bool prefix_zero; /* untouched memory would match */
-	uint8_t heads[BATCH * PREFIX_MAX];
-	struct iovec remote[BATCH];
-	uint64_t gpa[BATCH];
-	uint64_t map[BATCH];
-};
-
-static int read_heads(struct finder *f, unsigned n)
-{
-	struct iovec local = {f->heads, n * f->n};
-	ssize_t got = process_vm_readv(f->m->pid, &local, 1, f->remote, n, 0);
-
-	if (got < 0)
-		got = errno == EFAULT ? 0 : -1;
-	if (got < 0)
-		return read_error();
-	/* The transfer ends at the first page that cannot be read (poisoned, say): one at a time
-	 * from there, and what cannot be read does not match. */
-	for (unsigned i = (unsigned)((size_t)got / f->n); i < n; i++) {
-		int r = copy_hva(f->m->pid, (uint64_t)(uintptr_t)f->remote[i].iov_base,
-				 f->heads + i * f->n, f->n, false);
-
-		if (r < 0 && r != VP_E_IO)
-			return r;
-		if (r < 0)
-			f->heads[i * f->n] = (uint8_t) ~*(const uint8_t *)f->prefix;
-	}
-	return VP_OK;
-}
-
-static int match_batch(struct finder *f, unsigned n)
-{
-	int r = n > 0 ? read_heads(f, n) : VP_OK;
-
-	for (unsigned i = 0; r == VP_OK && i < n; i++) {
-		if (memcmp(f->heads + i * f->n, f->prefix, f->n) != 0)
-			continue;
-		if (f->count == f->cap)
-			return VP_E_RANGE;
-		f->found[f->count++] = vp_gpa(f->gpa[i]);
-	}
-	return r;
-}
-
-/* Reads the pagemap of n pages from hva on; on any doubt all of them count as touched. */
-static void touched(struct finder *f, uint64_t hva, unsigned n)
-{
-	ssize_t want = (ssize_t)(n * sizeof(f->map[0]));
-
-	if (f->pagemap >= 0 && pread(f->pagemap, f->map, (size_t)want,
-				     (off_t)(hva / f->host_page * sizeof(f->map[0]))) == want)
-		return;
-	for (unsigned i = 0; i < n; i++)
-		f->map[i] = PM_PRESENT;
-}
-
-/* The pages of one range, from its first page boundary on. */
-static int find_in_range(struct finder *f, const struct vp_ram *ram, uint64_t hva, bool anonymous)
-{
-	uint64_t off = (PAGE - ram->start.v % PAGE) % PAGE, pages;
-	/*
-	 * A page of private anonymous memory that is neither present nor swapped was never written:
-	 * zeros. Of file and shared memory pagemap tells nothing of the kind, so every page is read.
-	 */
-	bool skip = anonymous && !f->prefix_zero && f->host_page == PAGE && (hva + off) % PAGE == 0;
-	int r = VP_OK;
-
-	pages = ram->len > off ? (ram->len - off) / PAGE : 0;
-	while (r == VP_OK && pages > 0) {
-		unsigned n = pages < BATCH ? (unsigned)pages : BATCH, used = 0;
-
-		if (skip)
-			touched(f, hva + off, n);
-		for (unsigned i = 0; i < n; i++, off += PAGE) {
-			if (skip && !(f->map[i] & (PM_PRESENT | PM_SWAP)))
-				continue;
-			f->remote[used] = (struct iovec){(void *)(uintptr_t)(hva + off), f->n};
-			f->gpa[used++] = ram->start.v + off;
-		}
-		pages -= n;
-		r = match_batch(f, used);
-	}
-	return r;
-}
-
-static int find_all(struct finder *f)
-{
-	int r = VP_OK;
-
-	for (size_t i = 0; r == VP_OK && i < f->m->n; i++) {
-		bool mapped, anonymous;
-
-		r = look_up(f->m->pid, f->m->hva[i], f->m->ram[i].len, &mapped, &anonymous);
-		if (r == VP_OK)
-			r = find_in_range(f, &f->m->ram[i], f->m->hva[i], mapped && anonymous);
-	}
-	return r;
-}
-
-int vmm_mem_find_pages(const struct vmm_mem *m, const void *prefix, size_t n, vp_gpa_t *found,
-		       size_t cap, size_t *n_ret, struct diag *diag)
-{
-	static const uint8_t zero[PREFIX_MAX];
-	struct finder *f = calloc(1, sizeof(*f));
-	char path[64];
-	int r;
-
-	if (!f)
-		return diag_set(diag, VP_E_NOMEM, "looking through guest RAM: no memory");
-	f->m = m;
-	f->prefix = prefix;
-	f->n = n;
-	f->found = found;
-	f->cap = cap;
-	f->prefix_zero = memcmp(prefix, zero, n) == 0;
-	f->host_page = (uint64_t)sysconf(_SC_PAGESIZE);
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)m->pid);
-	f->pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	r = find_all(f);
-	if (r == VP_OK)
-		*n_ret = f->count;
-	else if (r == VP_E_RANGE)
-		diag_set(diag, r, "guest RAM: more than %zu pages match", cap);
-	else
-		diag_set(diag, r, "guest RAM in process %d: %s%s", (int)m->pid, vp_err_sentence(r),
-			 r == VP_E_PERM ? ": run vpatch as root or with CAP_SYS_PTRACE" : "");
-	if (f->pagemap >= 0)
-		close(f->pagemap);
-	free(f);
-	return r;
 }
 
 int vmm_start_time(pid_t pid, uint64_t *ret)

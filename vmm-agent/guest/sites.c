@@ -89,8 +89,9 @@ static void take_view(struct search *s, const struct arch_regs *regs, struct vie
 static int take_views(struct search *s, unsigned flags)
 {
 	unsigned vcpus = vp_target_info(s->t)->vcpus;
-	struct arch_regs regs;
+	struct arch_regs *regs;
 	struct view off = {0};
+	int r;
 
 	if (!(vp_target_caps(s->t) & VP_CAP_REGS_LIVE) && !(flags & GUEST_MAY_HOLD))
 		return diag_set(s->diag, VP_E_UNSUPPORTED,
@@ -98,15 +99,14 @@ static int take_views(struct search *s, unsigned flags)
 				"vCPUs' registers tell whose it is: run without --dry-run",
 				vp_target_info(s->t)->name);
 	s->view = calloc(vcpus + 1, sizeof(*s->view));
-	if (!s->view)
-		return diag_set(s->diag, VP_E_NOMEM, "registers: no memory");
-	for (unsigned i = 0; i < vcpus; i++) {
-		int r = vp_peek_regs(s->t, i, &regs, s->diag);
-
-		if (r < 0)
-			return r;
-		take_view(s, &regs, &off);
-	}
+	regs = calloc(vcpus, sizeof(*regs));
+	r = s->view && regs ? vp_peek_all(s->t, regs, s->diag)
+			    : diag_set(s->diag, VP_E_NOMEM, "registers: no memory");
+	for (unsigned i = 0; r == VP_OK && i < vcpus; i++)
+		take_view(s, &regs[i], &off);
+	free(regs);
+	if (r < 0)
+		return r;
 	if (!s->n_views && off.certain)
 		s->view[s->n_views++] = off;
 	return VP_OK;
