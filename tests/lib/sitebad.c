@@ -185,6 +185,19 @@ int sitebad_make(const struct sitebad *b, const struct arch_ops *ops,
 	return b->of ? less(b, ops, ask, ret) : own(b, ops, ask, ret);
 }
 
+/* Of several stores the first changes something and leaves something to change: what has all its
+ * difference in one of them cannot be seen to tear. */
+static bool in_between(const struct arch_poke *p, const struct arch_poke_ask *ask)
+{
+	uint8_t text[16];
+
+	if (p->n < 2 || ask->len > sizeof(text))
+		return true;
+	memcpy(text, ask->old, ask->len);
+	arch_poke_text(p, 1, text);
+	return memcmp(text, ask->old, ask->len) != 0 && memcmp(text, ask->new, ask->len) != 0;
+}
+
 bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops, const char *probe,
 		  const struct arch_poke_ask *ask)
 {
@@ -195,5 +208,5 @@ bool sitebad_fits(const struct sitebad *b, const struct arch_ops *ops, const cha
 	    (b->len && (b->len != ask->len || ask->literal.v)) ||
 	    (b->across && ask->at.v % LINE + ask->len <= LINE))
 		return false;
-	return sitebad_make(b, ops, ask, &p) == VP_OK;
+	return sitebad_make(b, ops, ask, &p) == VP_OK && (b->of || in_between(&p, ask));
 }
