@@ -27,7 +27,7 @@ done
 row build-san 900 make -j"$(nproc)" SAN=address,undefined O="$O/san" all units
 for f in tests/unit/test_*.c; do ! starts_guest "$f" || unit_row san 600 "$O/san" "$f"; done
 for arch in arm64 riscv64 thumb2 ppc64le x86-64; do
-  row "long/sites/$arch" "$((600 + SCALE * 240))" tests/rows/sites.sh "$arch"
+  row "long/sites/$arch" "$((600 + SCALE * 120))" env SCALE=$(((SCALE + 1) / 2)) tests/rows/sites.sh "$arch"
 done
 for f in tests/guests/row_*.sh; do
   t=$(basename "$f" .sh)
