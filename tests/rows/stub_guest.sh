@@ -80,7 +80,7 @@ C
 vp build "$dir/fix.c" --image "$elf" -o "$dir/fix.vpatch" || fail build
 vp show "$dir/fix.vpatch" | grep -q 'site jumps: word 1f2003d5' || fail "show does not name the site"
 vp inspect "$domain" | tee "$dir/inspect" | grep -q 'not Linux, arm64' || fail "inspect: $(cat "$dir/inspect")"
-grep -q '16 trap records' "$dir/inspect" || fail "inspect does not name the trap records"
+grep -q '256 trap records' "$dir/inspect" || fail "inspect does not name the trap records"
 [ "$(vp sites "$domain" 'probe_*' | grep -c 'rest .*probe_')" = 2 ] || fail "sites: $(vp sites "$domain")"
 
 poke $((ctl + 16)) "$(probe "$(hex call)")"

@@ -396,6 +396,7 @@ static int read_stub(struct build *b)
 		if (r == VP_E_UNMAPPED)
 			r = VP_OK;
 	}
+	b->filler = NULL; /* it was the last arena's */
 	return r;
 }
 

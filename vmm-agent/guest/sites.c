@@ -98,10 +98,9 @@ static int take_views(struct search *s, unsigned flags)
 				"%s: what looks like a site table is in guest memory, and only the "
 				"vCPUs' registers tell whose it is: run without --dry-run",
 				vp_target_info(s->t)->name);
-	s->view = calloc(vcpus + 1, sizeof(*s->view));
 	regs = calloc(vcpus, sizeof(*regs));
-	r = s->view && regs ? vp_peek_all(s->t, regs, s->diag)
-			    : diag_set(s->diag, VP_E_NOMEM, "registers: no memory");
+	r = regs ? vp_peek_all(s->t, regs, s->diag)
+		 : diag_set(s->diag, VP_E_NOMEM, "registers: no memory");
 	for (unsigned i = 0; r == VP_OK && i < vcpus; i++)
 		take_view(s, &regs[i], &off);
 	free(regs);
@@ -419,15 +418,17 @@ int guest_sites_open(struct vp_target *t, unsigned flags, struct diag *diag,
 		     struct guest_sites **ret)
 {
 	struct search s = {.t = t, .ops = vp_target_info(t)->arch, .diag = diag};
+	struct view *views = calloc(vp_target_info(t)->vcpus + 1, sizeof(*views));
 	struct guest_sites *found = NULL;
 	int r;
 
 	diag_init(&s.bad_diag);
+	s.view = views;
 	s.cache = mem_cache_create(t);
-	r = s.cache ? search(&s, flags, &found) : VP_E_NOMEM;
+	r = s.cache && views ? search(&s, flags, &found) : VP_E_NOMEM;
 	mem_cache_destroy(s.cache);
 	free(s.pages);
-	free(s.view);
+	free(views);
 	guest_sites_close(s.found);
 	guest_sites_close(s.linear);
 	if (r < 0)
