@@ -328,7 +328,7 @@ struct live_scene *live_scene(const struct live_kind *k)
 	diag_init(&s->diag);
 	assert_int_equal(fake_open(s->f, &s->diag, &s->t), VP_OK);
 	s->view = (struct eng_view){.held = view_held, .locate = view_locate};
-	s->plot = (struct live_plot *)live_mem(s, RAM - 4096);
+	s->plot = (void *)live_mem(s, RAM - 4096);
 	make_apply(s);
 	make_revert(s);
 	put_state(s, false);

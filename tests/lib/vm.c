@@ -21,15 +21,17 @@
 static const struct {
 	const char *name, *program, *machine, *cpu, *accel, *mib, *object;
 } kinds[VM_KINDS] = {
-	[VM_X86_TCG] = {"x86-64 tcg", "qemu-system-x86_64", "pc", "qemu64", TCG, "64"},
-	[VM_X86_KVM] = {"x86-64 kvm", "qemu-system-x86_64", "pc", "qemu64", "kvm", "64"},
-	[VM_ARM64_TCG] = {"arm64 tcg", "qemu-system-aarch64", "virt", "cortex-a57", TCG, "64"},
-	[VM_RISCV64_TCG] = {"riscv64 tcg", "qemu-system-riscv64", "virt", "rv64", TCG, "64"},
-	[VM_THUMB2_TCG] = {"thumb2 tcg", "qemu-system-arm", "virt", "cortex-a15", TCG, "64"},
+	[VM_X86_TCG] = {"x86-64 tcg", "qemu-system-x86_64", "pc", "qemu64", TCG, "64", NULL},
+	[VM_X86_KVM] = {"x86-64 kvm", "qemu-system-x86_64", "pc", "qemu64", "kvm", "64", NULL},
+	[VM_ARM64_TCG] = {"arm64 tcg", "qemu-system-aarch64", "virt", "cortex-a57", TCG, "64",
+			  NULL},
+	[VM_RISCV64_TCG] = {"riscv64 tcg", "qemu-system-riscv64", "virt", "rv64", TCG, "64", NULL},
+	[VM_THUMB2_TCG] = {"thumb2 tcg", "qemu-system-arm", "virt", "cortex-a15", TCG, "64", NULL},
 	/* Its skiboot would want that much; without one the machine does too. */
-	[VM_PPC64LE_TCG] = {"ppc64le tcg", "qemu-system-ppc64", "powernv9", "power9", TCG, "1024"},
+	[VM_PPC64LE_TCG] = {"ppc64le tcg", "qemu-system-ppc64", "powernv9", "power9", TCG, "1024",
+			    NULL},
 	[VM_MICROVM_TCG] = {"x86-64 microvm tcg", "qemu-system-x86_64", "microvm", "qemu64", TCG,
-			    "64"},
+			    "64", NULL},
 	[VM_MICROVM_KVM] = {"x86-64 microvm kvm", "qemu-system-x86_64",
 			    "microvm,memory-backend=ram", "qemu64", "kvm", "64",
 			    "memory-backend-memfd,id=ram,size=64M,share=on"},
