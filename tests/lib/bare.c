@@ -289,14 +289,16 @@ static bool alive(struct bare *b)
 
 static bool reach_anonymous(struct bare *b)
 {
+	bool found = false;
 	char path[32];
 
-	for (int i = 0; i < 4000 && alive(b); i++) {
-		if (access(b->qmp, F_OK) == 0)
-			break;
-		usleep(5000);
+	/* Between QEMU's bind and its listen the socket is there and refuses. */
+	for (int i = 0; !found && i < 4000 && alive(b); i++) {
+		found = access(b->qmp, F_OK) == 0 && find_hva(b, BARE_CTL_GPA, &b->hva);
+		if (!found)
+			usleep(5000);
 	}
-	if (!find_hva(b, BARE_CTL_GPA, &b->hva) || !find_hva(b, BARE_TEXT_GPA, &b->text_hva))
+	if (!found || !find_hva(b, BARE_TEXT_GPA, &b->text_hva))
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)b->pid);
 	b->mem = open(path, O_RDWR | O_CLOEXEC);
