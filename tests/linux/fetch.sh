@@ -98,6 +98,8 @@ apt_opts=(
   -o "Dir::Cache=$work/cache" -o "APT::Architecture=$arch" -o 'APT::Architectures=' -o "APT::Architectures::=$arch"
   -o APT::Update::Post-Invoke= -o APT::Update::Post-Invoke-Success=
   -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
+  # A mirror that stands still will do: what is fetched is verified all the same, and never installed.
+  -o Acquire::Check-Valid-Until=false
   -o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=1
 )
 [ -z "$foreign" ] || apt_opts+=(-o "APT::Architectures::=$foreign")
