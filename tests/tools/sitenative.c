@@ -66,6 +66,8 @@ static bool wanted(const struct run *r, const struct probe *p)
 	return p->discipline & 1u << VP_DISCIPLINE_TRAP && (!r->probe || same(r->probe, p->name));
 }
 
+#define ROUND_ENDS 1 /* what was added before goes round without this one */
+
 static int add(struct run *r, unsigned probe)
 {
 	struct sitejob *j = &r->job[r->n];
@@ -78,7 +80,8 @@ static int add(struct run *r, unsigned probe)
 	j->bad = r->bad;
 	a = sitejob_ask(j, true);
 	if (r->bad && !sitebad_fits(r->bad, r->opts.arch, j->p->name, &a))
-		return diag_set(&r->diag, VP_E_USAGE, "%s: not such a site", j->p->name);
+		return r->n > 0 ? ROUND_ENDS
+				: diag_set(&r->diag, VP_E_USAGE, "%s: not such a site", j->p->name);
 	/* One behind the other: they are a round. */
 	if (r->n == 0)
 		r->from = probe;
@@ -96,6 +99,8 @@ static int collect(struct run *r)
 	for (unsigned i = 0; err == VP_OK && i < r->g.n_probes && r->n < r->sites; i++)
 		if (wanted(r, &r->g.probes[i]))
 			err = add(r, i);
+	if (err == ROUND_ENDS)
+		err = VP_OK;
 	if (err == VP_OK && (r->n == 0 || r->n != r->to - r->from))
 		return diag_set(&r->diag, VP_E_USAGE, "no such probes");
 	return err;
