@@ -230,8 +230,7 @@ bool vp_live_reaches(struct vp_live *l, vp_gpa_t at, size_t len);
 
 /* One store that every vCPU sees as a whole where len is 1, 2, 4 or 8 and `at` naturally aligned;
  * otherwise in pieces, ascending, for what nobody runs or reads yet. VP_E_RANGE outside what
- * vp_live_reaches. The
- * order of two calls is the order in which vCPUs see them. */
+ * vp_live_reaches. The order of two calls is the order in which vCPUs see them. */
 int vp_live_store(struct vp_live *l, vp_gpa_t at, const void *buf, size_t len) VP_MUST_USE;
 
 /* ARCH_SYNC_DATA: every vCPU's loads and later fetches get what was stored. ARCH_SYNC_ALL: and every

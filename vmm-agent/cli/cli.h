@@ -129,6 +129,8 @@ void cli_perf_write(struct cli *cli, const struct vp_target *t, const struct eng
 
 /* What apply and revert did. verb: "applied", "reverted". */
 void cli_report(struct cli *cli, const char *verb, const struct eng_report *r);
+/* "trap"; "unknown" for none of them. */
+const char *cli_discipline_name(uint8_t discipline);
 /* how: of a change, each with its discipline; without, of what stands in the guest. */
 struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n, bool how);
 void cli_edits_rows(struct cli *cli, const struct eng_edit *edits, size_t n);

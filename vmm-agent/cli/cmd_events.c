@@ -30,17 +30,6 @@ static const char *const ops[] = {
 	[ENG_EVENT_RECOVER] = "recover",
 };
 
-static const char *discipline_name(uint8_t d)
-{
-	static const char *const names[] = {
-		[VP_DISCIPLINE_STOP] = "stop",       [VP_DISCIPLINE_WORD] = "word",
-		[VP_DISCIPLINE_TRAP] = "trap",       [VP_DISCIPLINE_SKIP] = "skip",
-		[VP_DISCIPLINE_LITERAL] = "literal",
-	};
-
-	return d < sizeof(names) / sizeof(names[0]) && names[d] ? names[d] : "";
-}
-
 static void put_json(struct told *told, const struct eng_event *ev)
 {
 	struct json_object *o = json_object_new_object();
@@ -60,7 +49,7 @@ static void put_json(struct told *told, const struct eng_event *ev)
 	out_addr(o, "address", ev->gva.v);
 	out_int(o, "len", ev->len);
 	if (ev->kind == ENG_EVENT_SITE) {
-		out_str(o, "discipline", discipline_name(ev->discipline));
+		out_str(o, "discipline", cli_discipline_name(ev->discipline));
 		out_hex(o, "old", ev->old, ev->len);
 		out_hex(o, "new", ev->new, ev->len);
 	}

@@ -176,7 +176,7 @@ static size_t edit_len(const struct vp_edit *e)
 	return e->len <= VP_EDIT_MAX ? e->len : VP_EDIT_MAX;
 }
 
-static const char *discipline_name(uint8_t discipline)
+const char *cli_discipline_name(uint8_t discipline)
 {
 	const char *name = arch_discipline_name((enum vp_discipline)discipline);
 
@@ -197,7 +197,7 @@ struct json_object *cli_edits_json(const struct eng_edit *edits, size_t n, bool 
 		out_hex(o, "old", e->old, edit_len(e));
 		out_hex(o, "new", e->new, edit_len(e));
 		if (how)
-			out_str(o, "discipline", discipline_name(e->discipline));
+			out_str(o, "discipline", cli_discipline_name(e->discipline));
 		json_object_array_add(a, o);
 	}
 	return a;
@@ -250,7 +250,7 @@ static const char *disciplines(const struct eng_report *r, char *text, size_t le
 
 		if (!(seen & bit))
 			n += (size_t)snprintf(text + n, len - n, "%s%s", n ? ", " : "",
-					      discipline_name(r->edits[i].edit.discipline));
+					      cli_discipline_name(r->edits[i].edit.discipline));
 		seen |= bit;
 	}
 	return text;

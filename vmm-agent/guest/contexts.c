@@ -34,8 +34,6 @@
 #define FRAMES_MAX 512u
 #define TASKS_MAX  (1u << 20)
 #define COMM_LEN   16u
-#define PAC_TOP    (0xffffull << 48) /* a signed return address has its signature there */
-#define PAC_HALF   (1ull << 55)
 
 struct contexts {
 	struct guest *g;
@@ -192,8 +190,8 @@ static int scan(struct contexts *c, uint64_t sp, uint64_t links[LINKS_MAX], uint
 		for (size_t i = off; i < GUEST_PAGE; i += 8) {
 			uint64_t word = vp_ld64(c->page + i);
 
-			if (word & PAC_HALF && span_of(c, word | PAC_TOP)) {
-				*hit_ret = word | PAC_TOP;
+			if (word & GUEST_KERNEL_HALF && span_of(c, word | GUEST_KERNEL_TOP)) {
+				*hit_ret = word | GUEST_KERNEL_TOP;
 				return VP_OK;
 			}
 		}
@@ -210,7 +208,7 @@ static int scan(struct contexts *c, uint64_t sp, uint64_t links[LINKS_MAX], uint
 
 static bool kernel_stack(uint64_t at)
 {
-	return at & PAC_HALF && at % 8 == 0;
+	return at & GUEST_KERNEL_HALF && at % 8 == 0;
 }
 
 /* The frame record after those on the stack that begins at sp: one on another stack, or 0. */
@@ -238,10 +236,11 @@ static int look_at_vcpu(struct contexts *c, unsigned vcpu, const struct arch_reg
 				vcpu);
 	if (span_of(c, pc))
 		return say_inside(c, pc, who, diag);
-	if (regs->have & 1u << ARCH_REG_LR && span_of(c, regs->v[ARCH_REG_LR] | PAC_TOP))
-		return say_inside(c, regs->v[ARCH_REG_LR] | PAC_TOP, who, diag);
-	c->n_user += !(pc & PAC_HALF);
-	for (unsigned hop = 0; pc & PAC_HALF && hop < HOPS_MAX && kernel_stack(sp); hop++) {
+	if (regs->have & 1u << ARCH_REG_LR && span_of(c, regs->v[ARCH_REG_LR] | GUEST_KERNEL_TOP))
+		return say_inside(c, regs->v[ARCH_REG_LR] | GUEST_KERNEL_TOP, who, diag);
+	c->n_user += !(pc & GUEST_KERNEL_HALF);
+	for (unsigned hop = 0; pc & GUEST_KERNEL_HALF && hop < HOPS_MAX && kernel_stack(sp);
+	     hop++) {
 		uint64_t links[LINKS_MAX] = {0}, next;
 		int r = scan(c, sp, links, &hit);
 

@@ -9,9 +9,6 @@
 #define PANIC_CPU_INVALID 0xffffffffu /* include/linux/panic.h: -1 */
 #define STACK_HOPS        4u
 #define FRAME_RECORD      16u /* AAPCS64, "The frame pointer": the caller's record, the return address */
-/* With pointer authentication the top bits of a return address hold its signature. */
-#define KERNEL_TOP        (0xffffull << 48)
-#define KERNEL_HALF       (1ull << 55) /* a signature never takes this bit (Arm ARM, AddPAC()) */
 
 int guest_check_root(struct vp_target *t, struct mem_cache *cache, const struct arch_ops *ops,
 		     const struct guest_layout *layout, const struct arch_regs *regs,
@@ -123,7 +120,7 @@ static size_t read_stack(struct guest *g, uint64_t at, uint8_t stack[STACK_LOOK]
 
 static bool returns_to_panic(const struct guest *g, uint64_t word)
 {
-	return word & KERNEL_HALF && in(&g->panic, word | KERNEL_TOP);
+	return word & GUEST_KERNEL_HALF && in(&g->panic, word | GUEST_KERNEL_TOP);
 }
 
 /*

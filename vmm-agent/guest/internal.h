@@ -10,10 +10,13 @@
 #include "vmm-agent/guest/kallsyms.h"
 #include "vmm-agent/guest/vmcoreinfo.h"
 
-#define GUEST_PAGE      4096u
-#define GUEST_DYING_MAX 24             /* functions of a kernel that goes down */
-#define GUEST_IMAGE_MAX (256ull << 20) /* no kernel image is longer, text to end */
-#define GUEST_TEXT_MAX  (128ull << 20)
+#define GUEST_PAGE        4096u
+#define GUEST_DYING_MAX   24             /* functions of a kernel that goes down */
+#define GUEST_IMAGE_MAX   (256ull << 20) /* no kernel image is longer, text to end */
+#define GUEST_TEXT_MAX    (128ull << 20)
+/* With pointer authentication the top bits of a return address hold its signature. */
+#define GUEST_KERNEL_TOP  (0xffffull << 48)
+#define GUEST_KERNEL_HALF (1ull << 55) /* a signature never takes this bit (Arm ARM, AddPAC()) */
 
 /* [first, last] of text that the arena must leave alone, by symbol, rounded out to round_log. */
 struct guest_reserved {
