@@ -49,3 +49,12 @@ const char *arch_reloc_name(const struct arch_ops *ops, uint32_t type)
 
 	return row ? row->name : NULL;
 }
+
+int arch_no_dispatch_behind(uint8_t *buf, const uint8_t *ahead, vp_gva_t at, vp_gva_t to)
+{
+	(void)buf;
+	(void)ahead;
+	(void)at;
+	(void)to;
+	return VP_E_UNSUPPORTED;
+}

@@ -135,6 +135,13 @@ struct arch_ops {
 	 * (*len_ret). VP_E_REACH if it does not reach, VP_E_RANGE if misaligned. */
 	int (*branch)(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
 	int (*call)(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
+	/* The same for the call that a function's own entry makes of a dispatcher: the return address goes
+	 * where it spoils no caller's. */
+	int (*dispatch)(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
+	/* Where the entry begins with an instruction that stays and makes the upper part of the target: the
+	 * one behind it, 4 bytes at `at`. ahead are its 4 bytes. VP_E_SITE_BYTES if they are another
+	 * instruction, VP_E_UNSUPPORTED where the architecture has no such entry. */
+	int (*dispatch_behind)(uint8_t *buf, const uint8_t *ahead, vp_gva_t at, vp_gva_t to);
 	/* Writes the trap instruction. */
 	int (*trap)(uint8_t *buf, unsigned *len_ret);
 	/* Decodes the instruction at buf, which is the guest's bytes at `at`. VP_E_RANGE if len is
@@ -179,6 +186,9 @@ struct arch_ops {
 	/* What may change under running CPUs. */
 	const struct arch_live *live;
 };
+
+/* dispatch_behind of those that have none. */
+int arch_no_dispatch_behind(uint8_t *buf, const uint8_t *ahead, vp_gva_t at, vp_gva_t to);
 
 /* The row of a relocation type; NULL when unknown. */
 const struct arch_reloc *arch_reloc_find(const struct arch_ops *ops, uint32_t type);

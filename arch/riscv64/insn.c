@@ -7,8 +7,12 @@
 #include "arch/riscv64/riscv64.h"
 #include "protocol/bytes.h"
 
-#define INSN_LEN   4
-#define INSN_C_LEN 2
+#define T0            5u
+#define AUIPC_T0      0x00000297u
+#define AUIPC_T0_MASK 0x00000fffu
+#define JALR_T0       0x000282e7u
+#define INSN_LEN      4
+#define INSN_C_LEN    2
 
 #define REG_RA    1u
 #define INSN_LINK (RISCV64_JAL | REG_RA << 7) /* jal ra; 2.5.1 */
@@ -54,6 +58,26 @@ int riscv64_branch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret)
 int riscv64_call(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret)
 {
 	return jal(buf, INSN_LINK, at, to, len_ret);
+}
+
+/* jal t0, to: t0 is the alternate link register (RV unpriv. 2.5.1) */
+int riscv64_dispatch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret)
+{
+	return jal(buf, RISCV64_JAL | T0 << 7, at, to, len_ret);
+}
+
+/* jalr t0, imm(t0) behind auipc t0, imm; RV unpriv. 2.4.1, 2.5.1 */
+int riscv64_dispatch_behind(uint8_t *buf, const uint8_t *ahead, vp_gva_t at, vp_gva_t to)
+{
+	uint32_t auipc = vp_ld32(ahead);
+	uint64_t base = at.v - 4 + (uint64_t)(int64_t)(int32_t)(auipc & ~AUIPC_T0_MASK);
+
+	if ((auipc & AUIPC_T0_MASK) != AUIPC_T0)
+		return VP_E_SITE_BYTES;
+	if (!arch_fits_signed(to.v - base, 12))
+		return VP_E_REACH;
+	vp_st32(buf, JALR_T0 | (uint32_t)(to.v - base) << 20);
+	return VP_OK;
 }
 
 int riscv64_trap(uint8_t *buf, unsigned *len_ret)

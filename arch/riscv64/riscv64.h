@@ -11,6 +11,8 @@ extern const struct arch_live riscv64_live;
 int riscv64_nop(uint8_t *buf, unsigned len);
 int riscv64_branch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
 int riscv64_call(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
+int riscv64_dispatch(uint8_t *buf, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
+int riscv64_dispatch_behind(uint8_t *buf, const uint8_t *ahead, vp_gva_t at, vp_gva_t to);
 int riscv64_trap(uint8_t *buf, unsigned *len_ret);
 int riscv64_veneer(uint8_t *buf, size_t len, vp_gva_t at, vp_gva_t to, unsigned *len_ret);
 int riscv64_decode(const uint8_t *buf, size_t len, vp_gva_t at, struct arch_insn *ret);

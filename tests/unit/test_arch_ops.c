@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "protocol/bytes.h"
 #include "arch/arch.h"
 #include "arch/arm64/regs.h"
 #include "arch/ppc64le/regs.h"
@@ -40,6 +41,8 @@ static void test_every_slot_of_every_table_is_filled(void **state)
 		assert_non_null(a->nop);
 		assert_non_null(a->branch);
 		assert_non_null(a->call);
+		assert_non_null(a->dispatch);
+		assert_non_null(a->dispatch_behind);
 		assert_non_null(a->trap);
 		assert_non_null(a->decode);
 		assert_non_null(a->entry);
@@ -192,9 +195,32 @@ static void test_reloc_names_and_kinds_agree_with_reloc(void **state)
 	}
 }
 
+/* As riscv64-linux-gnu-as writes them. */
+static void test_riscv64_calls_its_dispatchers_by_t0(void **state)
+{
+	static const uint8_t auipc[] = {0x97, 0x12, 0x00, 0x00}; /* auipc t0, 1 */
+	static const uint8_t nop[] = {0x13, 0x00, 0x00, 0x00};
+	const struct arch_ops *a = arch_get(ARCH_RISCV64);
+	uint8_t buf[ARCH_INSN_MAX];
+	unsigned len;
+
+	(void)state;
+	assert_int_equal(a->dispatch(buf, vp_gva(0x1000), vp_gva(0x1100), &len), VP_OK);
+	assert_int_equal(len, 4);
+	assert_int_equal(vp_ld32(buf), 0x100002ef); /* jal t0, .+0x100 */
+	assert_int_equal(a->dispatch(buf, vp_gva(0), vp_gva(0x200000), &len), VP_E_REACH);
+	assert_int_equal(a->dispatch_behind(buf, auipc, vp_gva(0x1004), vp_gva(0x2010)), VP_OK);
+	assert_int_equal(vp_ld32(buf), 0x010282e7); /* jalr t0, 0x10(t0) */
+	assert_int_equal(a->dispatch_behind(buf, auipc, vp_gva(0x1004), vp_gva(0x3000)),
+			 VP_E_REACH);
+	assert_int_equal(a->dispatch_behind(buf, nop, vp_gva(0x1004), vp_gva(0x2010)),
+			 VP_E_SITE_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_riscv64_calls_its_dispatchers_by_t0),
 		cmocka_unit_test(test_every_slot_of_every_table_is_filled),
 		cmocka_unit_test(test_a_table_is_found_by_each_of_its_names),
 		cmocka_unit_test(test_register_names_are_distinct),

@@ -16,11 +16,6 @@
 #include "protocol/bytes.h"
 #include "vmm-agent/engine/plan_apply.h"
 
-/* riscv64: jalr t0, imm(t0) behind auipc t0, imm; RV unpriv. 2.4.1, 2.5.1 */
-#define AUIPC_T0      0x00000297u
-#define AUIPC_T0_MASK 0x00000fffu
-#define JALR_T0       0x000282e7u
-
 #define RESTS_AT_ZERO \
 	"has a literal that rests at 0, where a CPU inside its dispatcher would go after a revert"
 
@@ -176,30 +171,6 @@ static int word_off(const struct vp_site *site)
 	}
 }
 
-/* The jalr that goes with the auipc at rest. */
-static int make_jalr(const struct vp_site *site, vp_gva_t to, uint8_t *buf)
-{
-	uint32_t auipc = vp_ld32(site->rest);
-	uint64_t base = site->at.v + (uint64_t)(int64_t)(int32_t)(auipc & ~AUIPC_T0_MASK);
-
-	if ((auipc & AUIPC_T0_MASK) != AUIPC_T0)
-		return VP_E_SITE_BYTES;
-	if (!arch_fits_signed(to.v - base, 12))
-		return VP_E_REACH;
-	vp_st32(buf, JALR_T0 | (uint32_t)(to.v - base) << 20);
-	return VP_OK;
-}
-
-/* jal t0 in place of jal ra. */
-static int make_jal(struct eng_apply_plan *a, const struct vp_site *site, vp_gva_t to, uint8_t *buf)
-{
-	unsigned len;
-	int r = a->arch->call(buf, site->at, to, &len);
-
-	vp_st32(buf, (vp_ld32(buf) & ~0xf80u) | 5u << 7);
-	return r;
-}
-
 /* The site's word that calls the dispatcher, into f->site.new. */
 static int make_call(struct eng_apply_plan *a, const struct vp_site *site, vp_gva_t to,
 		     struct vp_edit *e)
@@ -207,17 +178,14 @@ static int make_call(struct eng_apply_plan *a, const struct vp_site *site, vp_gv
 	unsigned len = e->len;
 	int r;
 
-	switch (site->kind == VP_SITE_FUNCTION ? site->sequence : VP_SEQ_NONE) {
-	case VP_SEQ_RISCV_OPS_A:
-		return make_jalr(site, to, e->new);
-	case VP_SEQ_RISCV_OPS_B:
-	case VP_SEQ_RISCV_OPS_C:
-		return make_jal(a, site, to, e->new);
-	default:
+	if (site->kind == VP_SITE_FUNCTION && site->sequence == VP_SEQ_RISCV_OPS_A)
+		return a->arch->dispatch_behind(e->new, site->rest, e->gva, to);
+	if (site->kind == VP_SITE_FUNCTION)
+		r = a->arch->dispatch(e->new, e->gva, to, &len);
+	else
 		r = site->kind == VP_SITE_JUMP ? a->arch->branch(e->new, e->gva, to, &len)
 					       : a->arch->call(e->new, e->gva, to, &len);
-		return r == VP_OK && len != e->len ? VP_E_RANGE : r;
-	}
+	return r == VP_OK && len != e->len ? VP_E_RANGE : r;
 }
 
 static int plan_literal(struct eng_apply_plan *a, struct eng_func *f, const struct vp_site *site)
